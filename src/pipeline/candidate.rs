@@ -1,0 +1,38 @@
+use std::borrow::Cow;
+
+use crate::ids::ItemId;
+
+/// An item with its score, and the channels that brought it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The item.
+    pub item: ItemId,
+    /// The score of the last stage that scored it; higher is better. Scores of different recallers are
+    /// not comparable.
+    pub score: f32,
+    /// Where it came from, so that an answer can be explained. Empty where a stage has one channel and
+    /// nothing to tell.
+    pub channels: Vec<ChannelScore>,
+}
+
+/// What one channel said of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelScore {
+    /// The channel's name.
+    pub channel: Cow<'static, str>,
+    /// Its score, on the channel's own scale.
+    pub score: f32,
+}
+
+impl Candidate {
+    /// A candidate of one unnamed channel.
+    pub fn new(item: ItemId, score: f32) -> Self {
+        Self { item, score, channels: Vec::new() }
+    }
+
+    /// The same candidate, brought by this channel with its present score.
+    pub fn from_channel(mut self, channel: impl Into<Cow<'static, str>>) -> Self {
+        self.channels.push(ChannelScore { channel: channel.into(), score: self.score });
+        self
+    }
+}

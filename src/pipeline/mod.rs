@@ -1,0 +1,9 @@
+//! In what order? A query, its candidates, and the three stages that narrow, score and order them.
+
+mod candidate;
+mod query;
+mod stages;
+
+pub use candidate::{Candidate, ChannelScore};
+pub use query::Query;
+pub use stages::{Ranker, Recaller, Reranker};

@@ -1,0 +1,58 @@
+use crate::ids::{ItemFilter, ItemId, UserId};
+
+/// One request: who asks, what they did before, and which items the answer may contain.
+///
+/// ```
+/// use recsys::prelude::*;
+///
+/// let history = [ItemId(3), ItemId(8)];
+/// let query = Query::new(&history).with_user(UserId(42)).excluding(history);
+/// assert!(!query.filter().admits(ItemId(8)));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Query<'a> {
+    user: Option<UserId>,
+    history: &'a [ItemId],
+    filter: ItemFilter,
+}
+
+impl<'a> Query<'a> {
+    /// A query from this history, oldest item first; empty for somebody new. Nothing is excluded yet,
+    /// not even the history.
+    pub fn new(history: &'a [ItemId]) -> Self {
+        Self { history, ..Self::default() }
+    }
+
+    /// Says who asks.
+    pub fn with_user(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Keeps these items out of the answer: seen items, a deny list.
+    pub fn excluding(mut self, items: impl IntoIterator<Item = ItemId>) -> Self {
+        self.filter = self.filter.deny(items);
+        self
+    }
+
+    /// Restricts the answer to these items.
+    pub fn allowing(mut self, items: impl IntoIterator<Item = ItemId>) -> Self {
+        self.filter = self.filter.allow(items);
+        self
+    }
+
+    /// Who asks, if known.
+    pub fn user(&self) -> Option<UserId> {
+        self.user
+    }
+
+    /// The items of the past, oldest first.
+    pub fn history(&self) -> &'a [ItemId] {
+        self.history
+    }
+
+    /// Which items the answer may contain.
+    pub fn filter(&self) -> &ItemFilter {
+        &self.filter
+    }
+}

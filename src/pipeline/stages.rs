@@ -1,0 +1,43 @@
+use std::fmt::Debug;
+
+use crate::error::Result;
+use crate::ids::ItemId;
+use crate::pipeline::{Candidate, Query};
+
+/// The recall stage (= retrieval, candidate generation): narrows the catalogue to candidates.
+pub trait Recaller: Debug + Send + Sync {
+    /// At most `k` distinct candidates that the query's filter admits, best first.
+    ///
+    /// Fewer than `k` come back only when no more items are admissible or known to the recaller.
+    ///
+    /// # Errors
+    /// An id in the query that is outside the catalogue, or a score that is not finite.
+    fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>>;
+
+    /// The answers to many queries, row by row equal to [`recall`](Self::recall); models override it
+    /// with one batched pass.
+    ///
+    /// # Errors
+    /// As [`recall`](Self::recall), for the first query that fails.
+    fn recall_batch(&self, queries: &[Query<'_>], k: usize) -> Result<Vec<Vec<Candidate>>> {
+        queries.iter().map(|query| self.recall(query, k)).collect()
+    }
+}
+
+/// The ranking stage: scores candidates. The pipeline sorts.
+pub trait Ranker: Debug + Send + Sync {
+    /// One finite score per item, in the order of `items`; higher is better.
+    ///
+    /// # Errors
+    /// An id that is outside the catalogue.
+    fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>>;
+}
+
+/// The re-ranking stage: orders the list to show, looking at the list as a whole.
+pub trait Reranker: Debug + Send + Sync {
+    /// At most `k` of the `ranked` candidates, in the order to show them.
+    ///
+    /// # Errors
+    /// An id that is outside the catalogue.
+    fn rerank(&self, query: &Query<'_>, ranked: Vec<Candidate>, k: usize) -> Result<Vec<Candidate>>;
+}

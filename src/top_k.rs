@@ -1,0 +1,103 @@
+//! The one order of scored items, and the bounded heap that selects the first k of it.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use crate::ids::ItemId;
+
+/// The order of every ranked list: score descending (by [`f32::total_cmp`]), then the smaller
+/// [`ItemId`].
+#[inline]
+pub fn by_score(a: (ItemId, f32), b: (ItemId, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Selects the `k` best of the items offered, in the order of [`by_score`].
+///
+/// Holds `k` items; an item that does not make the list costs one comparison.
+#[derive(Clone, Debug)]
+pub struct TopK {
+    k: usize,
+    /// The worst item kept is on top.
+    heap: BinaryHeap<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry(ItemId, f32);
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        by_score((self.0, self.1), (other.0, other.1))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+impl TopK {
+    /// An empty selection of at most `k` items.
+    pub fn new(k: usize) -> Self {
+        Self { k, heap: BinaryHeap::with_capacity(k.min(1 << 16)) }
+    }
+
+    /// Whether an item with this id and score would be kept.
+    #[inline]
+    pub fn would_keep(&self, item: ItemId, score: f32) -> bool {
+        if self.heap.len() < self.k {
+            return true;
+        }
+        self.heap.peek().is_some_and(|worst| Entry(item, score) < *worst)
+    }
+
+    /// Offers one item.
+    #[inline]
+    pub fn push(&mut self, item: ItemId, score: f32) {
+        if self.heap.len() < self.k {
+            self.heap.push(Entry(item, score));
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && Entry(item, score) < *worst
+        {
+            *worst = Entry(item, score);
+        }
+    }
+
+    /// The items kept, best first.
+    pub fn into_sorted(self) -> Vec<(ItemId, f32)> {
+        self.heap.into_sorted_vec().into_iter().map(|Entry(item, score)| (item, score)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equals_a_sort(scores in prop::collection::vec(-3i8..3, 0..60), k in 0usize..70) {
+            let mut all: Vec<_> =
+                scores.iter().enumerate().map(|(i, &s)| (ItemId(i as u32), f32::from(s))).collect();
+            let mut top = TopK::new(k);
+            for &(item, score) in all.iter().rev() {
+                let keep = top.would_keep(item, score);
+                top.push(item, score);
+                prop_assert_eq!(keep, top.clone().into_sorted().contains(&(item, score)));
+            }
+            all.sort_by(|&a, &b| by_score(a, b));
+            all.truncate(k);
+            prop_assert_eq!(top.into_sorted(), all);
+        }
+    }
+}

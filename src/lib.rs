@@ -9,3 +9,4 @@ pub mod pipeline;
 pub mod prelude;
 pub mod rng;
 pub mod top_k;
+pub mod training;

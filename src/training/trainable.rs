@@ -1,0 +1,34 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// A module that can be fitted: it turns a batch into a scalar loss.
+///
+/// `loss` builds its tensors on the model's own device and reads nothing back from it, so that a
+/// training step never waits for the device.
+pub trait Trainable: Module {
+    /// What one step learns from: host data, prepared off the training thread.
+    type Batch: Send;
+
+    /// The mean loss of the batch, on the model's device.
+    ///
+    /// # Shapes
+    /// The result has shape `[1]`.
+    fn loss(&self, batch: Self::Batch) -> Tensor<1>;
+}
+
+/// The batches of an epoch.
+///
+/// They are a pure function of the epoch's number (draw from
+/// [`Rng::stream(seed, &[epoch])`](crate::rng::Rng::stream)), so that training resumes exactly where it
+/// was stopped.
+pub trait BatchSource: Sync {
+    /// The batch that a [`Trainable`] consumes.
+    type Batch: Send;
+
+    /// The number of batches in an epoch, or an upper bound of it: for the progress bar and the
+    /// learning-rate schedule.
+    fn n_batches(&self) -> usize;
+
+    /// The batches of the epoch with this number, counted from 0.
+    fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Self::Batch> + Send + '_>;
+}

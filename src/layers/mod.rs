@@ -1,0 +1,33 @@
+//! Burn building blocks that the models share. Every weight and every dropout mask comes from a seeded
+//! [`Rng`](crate::rng::Rng), never from the device's global generator.
+
+mod activation;
+mod dropout;
+mod embedding;
+mod init;
+mod mlp;
+mod pooling;
+
+pub use activation::Activation;
+pub use dropout::dropout;
+pub use embedding::{ItemFeatures, MultiHotEmbedding};
+pub use init::{Init, linear};
+pub use mlp::{Mlp, MlpConfig};
+pub use pooling::{HistoryPooling, Pooling};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Ids as an integer tensor of shape `[ids.len()]`.
+pub fn id_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(ids.iter().map(|&id| i64::from(id)).collect(), [ids.len()]), device)
+}
+
+/// x / max(‖x‖₂, 10⁻⁶) for each row.
+///
+/// # Shapes
+/// - x: `[n, d]`
+/// - output: `[n, d]`
+pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
+    let norm = x.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
+    x.div(norm)
+}

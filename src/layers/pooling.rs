@@ -1,0 +1,122 @@
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a history of item vectors becomes one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The mean (Covington et al. 2016).
+    Mean,
+    /// `n_scales` weighted means side by side, whose weights fall with the distance from the end; learned,
+    /// and begun as exponential decays with half-lives spread from below one item to the whole history.
+    Recency {
+        /// The number of weighted means, at least 1.
+        n_scales: usize,
+    },
+}
+
+impl Pooling {
+    /// The number of vectors that come out side by side.
+    pub fn n_outputs(self) -> usize {
+        match self {
+            Self::Mean => 1,
+            Self::Recency { n_scales } => n_scales,
+        }
+    }
+
+    /// The pooling layer for histories of at most `max_len` items.
+    ///
+    /// # Errors
+    /// No scale, or no length.
+    pub fn init(self, max_len: usize, device: &Device) -> Result<HistoryPooling> {
+        if self.n_outputs() == 0 {
+            return Err(Error::config("Pooling::n_scales", "at least 1", 0));
+        }
+        if max_len == 0 {
+            return Err(Error::config("Pooling::max_len", "at least 1", 0));
+        }
+        let n = self.n_outputs();
+        let mut log_weights = vec![0f32; n * max_len];
+        if let Self::Recency { n_scales } = self {
+            for scale in 0..n_scales {
+                // Half-lives ½ · (2 max_len)^(scale / (n − 1)): from half an item to the whole history.
+                let exponent = scale as f64 / (n_scales - 1).max(1) as f64;
+                let half_life = 0.5 * (2.0 * max_len as f64).powf(exponent);
+                for distance in 0..max_len {
+                    log_weights[scale * max_len + distance] =
+                        (-(distance as f64) / half_life * std::f64::consts::LN_2).max(-20.0) as f32;
+                }
+            }
+        }
+        let log_weights = Param::from_data(TensorData::new(log_weights, [n, max_len]), device);
+        Ok(HistoryPooling { log_weights: log_weights.set_require_grad(self != Self::Mean) })
+    }
+}
+
+/// Pools every prefix of every history at once:
+///
+/// z_k(t) = Σ_{s ≤ t} w_k(t − s) x(s) / Σ_{s ≤ t} w_k(t − s),  w_k(δ) = softmax over δ of the learned
+/// log-weights, the sums over positions that are not padding.
+///
+/// With w constant this is the running mean; otherwise order matters, at the cost of one matrix product.
+#[derive(Module, Debug)]
+pub struct HistoryPooling {
+    /// log w, `[n_outputs, max_len]`
+    log_weights: Param<Tensor<2>>,
+}
+
+impl HistoryPooling {
+    /// The longest history it pools.
+    pub fn max_len(&self) -> usize {
+        self.log_weights.shape().dims::<2>()[1]
+    }
+
+    /// The pooled vector of every prefix; 0 where a prefix holds only padding.
+    ///
+    /// # Shapes
+    /// - x: `[len, b, d]`, time first, len ≤ max_len; padding rows are 0
+    /// - valid: `[len, b]`, 1 for an item and 0 for padding
+    /// - output: `[len · b, n_outputs · d]`: row t · b + i pools items 0..=t of history i
+    pub fn forward(&self, x: Tensor<3>, valid: Tensor<2>) -> Tensor<2> {
+        let [len, b, d] = x.dims();
+        let kernel = self.kernel(len, len);
+        let k = kernel.dims()[0] / len;
+        let sums = kernel.clone().matmul(x.reshape([len, b * d])).reshape([k, len * b, d]);
+        let norms = kernel.matmul(valid).reshape([k, len * b, 1]).add_scalar(1e-9);
+        sums.div(norms).swap_dims(0, 1).reshape([len * b, k * d])
+    }
+
+    /// The pooled vector of each whole history: the last row of [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward), with output `[b, n_outputs · d]`.
+    pub fn last(&self, x: Tensor<3>, valid: Tensor<2>) -> Tensor<2> {
+        let [len, b, d] = x.dims();
+        let kernel = self.kernel(len, 1);
+        let k = kernel.dims()[0];
+        let sums = kernel.clone().matmul(x.reshape([len, b * d])).reshape([k, b, d]);
+        let norms = kernel.matmul(valid).reshape([k, b, 1]).add_scalar(1e-9);
+        sums.div(norms).swap_dims(0, 1).reshape([b, k * d])
+    }
+
+    /// The matrix w_k(t − s), 0 for s > t, of the last `n_rows` of `len` positions.
+    ///
+    /// # Shapes
+    /// - output: `[n_outputs · n_rows, len]`
+    fn kernel(&self, len: usize, n_rows: usize) -> Tensor<2> {
+        let log_weights = self.log_weights.val();
+        let [k, max_len] = log_weights.dims();
+        let device = log_weights.device();
+        let weights = activation::softmax(log_weights, 1).mul_scalar(max_len as f32);
+        // A column of zeros behind the weights serves every s > t.
+        let padded = Tensor::cat(vec![weights, Tensor::zeros([k, 1], &device)], 1);
+        let distances: Vec<i64> = (len - n_rows..len)
+            .flat_map(|t| (0..len).map(move |s| if s <= t { (t - s) as i64 } else { max_len as i64 }))
+            .collect();
+        let distances = Tensor::<1, Int>::from_data(TensorData::new(distances, [n_rows * len]), &device);
+        padded.select(1, distances).reshape([k * n_rows, len])
+    }
+}

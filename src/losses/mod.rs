@@ -1,0 +1,17 @@
+//! What do we minimise? Losses over logits, as small named steps that a model joins.
+
+mod pairwise;
+mod pointwise;
+mod retrieval;
+mod softmax;
+
+pub use pairwise::bpr;
+pub use pointwise::binary_cross_entropy;
+pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};
+pub use softmax::{
+    correct_log_q, in_batch_softmax, mask_accidental_hits, sampled_softmax, scale_by_temperature,
+    softmax_cross_entropy,
+};
+
+#[cfg(all(test, feature = "flex"))]
+mod reference;

@@ -1,0 +1,171 @@
+//! Every loss and every step against float64 code written from the formula, values and gradients, the
+//! gradients by central differences of that code.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::*;
+use crate::rng::Rng;
+
+const N: usize = 5;
+const M: usize = 7;
+
+fn random(n: usize, seed: u64) -> Vec<f64> {
+    let mut rng = Rng::new(seed);
+    (0..n).map(|_| f64::from((2.0 * rng.normal()) as f32)).collect()
+}
+
+fn leaf<const D: usize>(values: &[f64], shape: [usize; D]) -> Tensor<D> {
+    let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+}
+
+fn ints(values: &[i64]) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex().autodiff())
+}
+
+fn close(what: &str, found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(found) - expected).abs() < 2e-5, "{what}[{i}]: {found}, expected {expected}");
+    }
+}
+
+/// Checks the value and the gradient of a loss of one matrix (and, in its last `extra` entries, a vector)
+/// against `exact`.
+fn check<const D: usize>(
+    what: &str,
+    inputs: &[f64],
+    tensor: &Tensor<D>,
+    offset: usize,
+    loss: &Tensor<1>,
+    exact: impl Fn(&[f64]) -> f64,
+) {
+    close(what, &[loss.clone().into_scalar::<f32>()], &[exact(inputs)]);
+    let gradients = loss.clone().backward();
+    let found: Vec<f32> = tensor.grad(&gradients).unwrap().into_data().into_vec().unwrap();
+    let expected: Vec<f64> = (offset..offset + found.len())
+        .map(|i| {
+            let moved = |h: f64| {
+                let mut inputs = inputs.to_vec();
+                inputs[i] += h;
+                exact(&inputs)
+            };
+            (moved(1e-5) - moved(-1e-5)) / 2e-5
+        })
+        .collect();
+    close(&format!("gradient of {what}"), &found, &expected);
+}
+
+fn row(logits: &[f64], i: usize, m: usize) -> &[f64] {
+    &logits[i * m..(i + 1) * m]
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    values.map(f64::exp).sum::<f64>().ln()
+}
+
+fn softplus(x: f64) -> f64 {
+    (1.0 + x.exp()).ln()
+}
+
+#[test]
+fn bpr_and_binary_cross_entropy_and_sampled_softmax() {
+    type Loss = fn(Tensor<1>, Tensor<2>) -> Tensor<1>;
+    type Exact = fn(f64, &[f64]) -> f64;
+    let cases: [(&str, Loss, Exact); 3] = [
+        ("bpr", bpr, |p, ns| ns.iter().map(|n| softplus(n - p)).sum::<f64>() / ns.len() as f64),
+        ("bce", binary_cross_entropy, |p, ns| softplus(-p) + ns.iter().map(|&n| softplus(n)).sum::<f64>()),
+        ("sampled softmax", sampled_softmax, |p, ns| {
+            log_sum_exp(ns.iter().copied().chain([p])) - p
+        }),
+    ];
+    for (what, loss, exact) in cases {
+        let inputs = random(N + N * M, 3);
+        let mean = |x: &[f64]| {
+            (0..N).map(|i| exact(x[i], row(&x[N..], i, M))).sum::<f64>() / N as f64
+        };
+        let positive = leaf(&inputs[..N], [N]);
+        let negative = leaf(&inputs[N..], [N, M]);
+        let value = loss(positive.clone(), negative.clone());
+        check(what, &inputs, &positive, 0, &value, mean);
+        let value = loss(positive, negative.clone());
+        check(what, &inputs, &negative, N, &value, mean);
+    }
+}
+
+#[test]
+fn softmax_over_columns() {
+    let inputs = random(N * M, 4);
+    let columns = [6, 0, 3, 3, 1];
+    let logits = leaf(&inputs, [N, M]);
+    let loss = softmax_cross_entropy(logits.clone(), ints(&columns));
+    check("softmax", &inputs, &logits, 0, &loss, |x| {
+        let loss = |i| log_sum_exp(row(x, i, M).iter().copied()) - row(x, i, M)[columns[i] as usize];
+        (0..N).map(loss).sum::<f64>() / N as f64
+    });
+}
+
+#[test]
+fn in_batch_softmax_with_hard_negatives_both_ways() {
+    let inputs = random(N * M, 5);
+    for symmetric in [false, true] {
+        let logits = leaf(&inputs, [N, M]);
+        let loss = in_batch_softmax(logits.clone(), symmetric);
+        check("in-batch softmax", &inputs, &logits, 0, &loss, |x| {
+            let from_query = |i: usize| log_sum_exp(row(x, i, M).iter().copied()) - x[i * M + i];
+            let from_item = |j: usize| log_sum_exp((0..N).map(move |i| x[i * M + j])) - x[j * M + j];
+            let mean = |loss: &dyn Fn(usize) -> f64| (0..N).map(loss).sum::<f64>() / N as f64;
+            if symmetric { 0.5 * (mean(&from_query) + mean(&from_item)) } else { mean(&from_query) }
+        });
+    }
+}
+
+#[test]
+fn the_temperature_divides_and_is_learned() {
+    let inputs = random(N * M + 1, 6);
+    let logits = leaf(&inputs[..N * M], [N, M]);
+    let log_temperature = leaf(&inputs[N * M..], [1]);
+    let exact = |x: &[f64]| {
+        let tau = x[N * M].exp();
+        (0..N * M).map(|i| (i as f64 - 10.0) * 0.1 * x[i] / tau).sum::<f64>()
+    };
+    let weights: Vec<f64> = (0..N * M).map(|i| (i as f64 - 10.0) * 0.1).collect();
+    let loss = || {
+        scale_by_temperature(logits.clone(), log_temperature.clone()).mul(leaf(&weights, [N, M])).sum()
+    };
+    check("temperature", &inputs, &logits, 0, &loss(), exact);
+    let found = loss().backward();
+    let slope: f32 = log_temperature.grad(&found).unwrap().into_scalar();
+    let expected = -exact(&inputs);
+    assert!((f64::from(slope) - expected).abs() < 1e-4 * expected.abs().max(1.0), "{slope} {expected}");
+}
+
+#[test]
+fn log_q_is_subtracted_per_candidate() {
+    let inputs = random(N * M, 7);
+    let log_q = random(M, 8);
+    let corrected = correct_log_q(leaf(&inputs, [N, M]), leaf(&log_q, [M]));
+    let expected: Vec<f64> = (0..N * M).map(|i| inputs[i] - log_q[i % M]).collect();
+    close("logQ", &corrected.into_data().into_vec::<f32>().unwrap(), &expected);
+}
+
+#[test]
+fn accidental_hits_count_for_nothing() {
+    let inputs = random(N * M, 9);
+    let (positives, candidates) = ([4, 2, 4, 9, 1], [4, 2, 4, 9, 1, 2, 8]);
+    let masked = |i: usize, j: usize, own: bool| positives[i] == candidates[j] && !(own && i == j);
+    for own in [true, false] {
+        let logits = leaf(&inputs, [N, M]);
+        let columns = own.then(|| ints(&[0, 1, 2, 3, 4]));
+        let hidden = mask_accidental_hits(logits.clone(), ints(&positives), ints(&candidates), columns);
+        let positive = leaf(&[0.5; N], [N]);
+        let loss = sampled_softmax(positive, hidden);
+        check("masked softmax", &inputs, &logits, 0, &loss, |x| {
+            let total = |i: usize| {
+                let kept = (0..M).filter(move |&j| !masked(i, j, own)).map(move |j| x[i * M + j]);
+                log_sum_exp(kept.chain([0.5])) - 0.5
+            };
+            (0..N).map(total).sum::<f64>() / N as f64
+        });
+    }
+}

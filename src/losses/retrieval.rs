@@ -1,0 +1,151 @@
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::losses::{
+    binary_cross_entropy, bpr, correct_log_q, in_batch_softmax, mask_accidental_hits, sampled_softmax,
+    scale_by_temperature, softmax_cross_entropy,
+};
+
+/// What a retrieval model minimises, and so which negatives its batches need.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrievalLoss {
+    /// [`in_batch_softmax`]: the other rows' positives are the negatives.
+    InBatchSoftmax {
+        /// Whether [`correct_log_q`] takes out the popularity bias of in-batch sampling.
+        log_q: bool,
+        /// Whether the loss is also taken from the items' side.
+        symmetric: bool,
+        /// Further negatives, drawn by the sampler and shared by all rows (mixed negative sampling).
+        n_negatives: usize,
+    },
+    /// [`sampled_softmax`] against negatives that all rows share.
+    SampledSoftmax {
+        /// The number of negatives.
+        n_negatives: usize,
+    },
+    /// Softmax over the whole catalogue.
+    FullSoftmax,
+    /// [`bpr`] with negatives of each row's own.
+    Bpr {
+        /// Negatives per row.
+        n_negatives: usize,
+    },
+    /// [`binary_cross_entropy`] with negatives of each row's own.
+    BinaryCrossEntropy {
+        /// Negatives per row.
+        n_negatives: usize,
+    },
+}
+
+impl Default for RetrievalLoss {
+    fn default() -> Self {
+        Self::SampledSoftmax { n_negatives: 1024 }
+    }
+}
+
+/// The negatives of a batch, as positions in its list of distinct items.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Negatives<I> {
+    /// One list for all rows, `[k]`; may be empty.
+    Shared(I),
+    /// A list for each row, `[n · k]`.
+    PerRow(I),
+    /// Every item of the catalogue, which the batch then lists in order of id.
+    Catalogue,
+}
+
+/// What a batch of `n` queries is to find among `m` distinct items.
+#[derive(Clone, Debug)]
+pub struct RetrievalTargets {
+    /// The position of each row's positive among the items, `[n]`.
+    pub positives: Tensor<1, Int>,
+    /// The positions of the negatives.
+    pub negatives: Negatives<Tensor<1, Int>>,
+    /// log q of each item, `[m]`; read by the logQ correction only.
+    pub log_q: Tensor<1>,
+}
+
+impl RetrievalLoss {
+    /// The number of negatives drawn, for all rows or for each.
+    pub fn n_negatives(&self) -> usize {
+        match *self {
+            Self::InBatchSoftmax { n_negatives, .. }
+            | Self::SampledSoftmax { n_negatives }
+            | Self::Bpr { n_negatives }
+            | Self::BinaryCrossEntropy { n_negatives } => n_negatives,
+            Self::FullSoftmax => 0,
+        }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// No negatives where the loss needs at least one.
+    pub fn validate(&self) -> Result<()> {
+        let needs_none = matches!(self, Self::InBatchSoftmax { .. } | Self::FullSoftmax);
+        if needs_none || self.n_negatives() > 0 {
+            Ok(())
+        } else {
+            Err(Error::config("RetrievalLoss::n_negatives", "at least 1", 0))
+        }
+    }
+
+    /// The mean loss of a batch; logits are ⟨query, item⟩ / τ.
+    ///
+    /// # Shapes
+    /// - queries: `[n, d]`
+    /// - items: the vectors of the distinct items, `[m, d]`
+    /// - log_temperature: log τ, `[1]`
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    /// If `targets` holds another kind of negatives than this loss draws.
+    pub fn forward(
+        &self,
+        queries: Tensor<2>,
+        items: Tensor<2>,
+        log_temperature: Tensor<1>,
+        targets: RetrievalTargets,
+    ) -> Tensor<1> {
+        let RetrievalTargets { positives, negatives, log_q } = targets;
+        let [n, d] = queries.dims();
+        let positive_logits = |queries: Tensor<2>, log_temperature| {
+            let logits = queries.mul(items.clone().select(0, positives.clone())).sum_dim(1);
+            scale_by_temperature(logits, log_temperature).reshape([n])
+        };
+        let logits = |columns: Tensor<2>| {
+            scale_by_temperature(queries.clone().matmul(columns.transpose()), log_temperature.clone())
+        };
+        match (*self, negatives) {
+            (Self::FullSoftmax, Negatives::Catalogue) => softmax_cross_entropy(logits(items.clone()), positives),
+            (Self::InBatchSoftmax { log_q: corrected, symmetric, .. }, Negatives::Shared(extra)) => {
+                let columns = Tensor::cat(vec![positives.clone(), extra], 0);
+                let mut logits = logits(items.clone().select(0, columns.clone()));
+                if corrected {
+                    logits = correct_log_q(logits, log_q.select(0, columns.clone()));
+                }
+                let diagonal = Tensor::arange(0..n as i64, &positives.device());
+                let logits = mask_accidental_hits(logits, positives.clone(), columns, Some(diagonal));
+                in_batch_softmax(logits, symmetric)
+            }
+            (Self::SampledSoftmax { .. }, Negatives::Shared(columns)) => {
+                let logits = logits(items.clone().select(0, columns.clone()));
+                let logits = mask_accidental_hits(logits, positives.clone(), columns, None);
+                sampled_softmax(positive_logits(queries.clone(), log_temperature.clone()), logits)
+            }
+            (Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k }, Negatives::PerRow(rows)) => {
+                let columns = items.clone().select(0, rows).reshape([n, k, d]);
+                let negative = columns.matmul(queries.clone().unsqueeze_dim::<3>(2)).reshape([n, k]);
+                let negative = scale_by_temperature(negative, log_temperature.clone());
+                let positive = positive_logits(queries.clone(), log_temperature.clone());
+                match self {
+                    Self::Bpr { .. } => bpr(positive, negative),
+                    _ => binary_cross_entropy(positive, negative),
+                }
+            }
+            (loss, negatives) => panic!("{loss:?} does not take {negatives:?}"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+use burn::tensor::{Int, Tensor, activation};
+
+/// s / τ, with the temperature given as log τ so that it may be learned.
+///
+/// # Shapes
+/// - logits: `[n, m]`
+/// - log_temperature: `[1]`
+pub fn scale_by_temperature(logits: Tensor<2>, log_temperature: Tensor<1>) -> Tensor<2> {
+    logits.mul(log_temperature.neg().exp().unsqueeze())
+}
+
+/// The logQ correction (Bengio & Senécal 2008; Yi et al. 2019, eq. 5): s(i, j) − log q(j), so that a
+/// candidate that is drawn often is not punished for it.
+///
+/// # Shapes
+/// - logits: `[n, m]`
+/// - log_q: `[m]`, the log-probability with which each candidate is drawn
+pub fn correct_log_q(logits: Tensor<2>, log_q: Tensor<1>) -> Tensor<2> {
+    logits.sub(log_q.unsqueeze())
+}
+
+/// Hides accidental hits: a candidate that is the row's own positive item, yet stands in another column
+/// than the positive, gets a logit of −∞ (here −10³⁰, whose exponential is 0).
+///
+/// # Shapes
+/// - logits: `[n, m]`
+/// - positives: the positive item of each row, `[n]`
+/// - candidates: the item of each column, `[m]`
+/// - columns: the column of each row's positive, `[n]`; `None` if the positives are not among the columns
+pub fn mask_accidental_hits(
+    logits: Tensor<2>,
+    positives: Tensor<1, Int>,
+    candidates: Tensor<1, Int>,
+    columns: Option<Tensor<1, Int>>,
+) -> Tensor<2> {
+    let [n, m] = logits.dims();
+    let same = positives.reshape([n, 1]).expand([n, m]).equal(candidates.reshape([1, m]).expand([n, m]));
+    let hits = match columns {
+        Some(columns) => {
+            let every = Tensor::<1, Int>::arange(0..m as i64, &columns.device()).reshape([1, m]);
+            let elsewhere = columns.reshape([n, 1]).expand([n, m]).not_equal(every.expand([n, m]));
+            same.bool_and(elsewhere)
+        }
+        None => same,
+    };
+    logits.mask_fill(hits, -1e30)
+}
+
+/// The mean over rows of −ln softmax(s)[column of the positive].
+///
+/// # Shapes
+/// - logits: `[n, m]`
+/// - columns: `[n]`, the column of each row's positive
+/// - output: `[1]`
+pub fn softmax_cross_entropy(logits: Tensor<2>, columns: Tensor<1, Int>) -> Tensor<1> {
+    activation::log_softmax(logits, 1).gather(1, columns.unsqueeze_dim(1)).mean().neg()
+}
+
+/// In-batch softmax over the square part of the logits (Yi et al. 2019, eq. 4): row i's positive is column
+/// i, and the other columns are its negatives. Columns beyond the rows are further, hard negatives.
+///
+/// `symmetric` adds the same loss seen from the items (each column's positive is its row) and takes the
+/// mean of both (Radford et al. 2021, CLIP, fig. 3).
+///
+/// # Shapes
+/// - logits: `[n, n + h]`, after temperature, logQ correction and masking
+/// - output: `[1]`
+pub fn in_batch_softmax(logits: Tensor<2>, symmetric: bool) -> Tensor<1> {
+    let n = logits.dims()[0];
+    let diagonal = Tensor::<1, Int>::arange(0..n as i64, &logits.device());
+    let from_queries = softmax_cross_entropy(logits.clone(), diagonal.clone());
+    if !symmetric {
+        return from_queries;
+    }
+    let from_items = softmax_cross_entropy(logits.narrow(1, 0, n).transpose(), diagonal);
+    from_queries.add(from_items).mul_scalar(0.5)
+}
+
+/// Sampled softmax (Jean et al. 2015, eq. 9): the mean over rows of −ln(e^{s⁺} / (e^{s⁺} + Σ_k e^{s⁻_k})),
+/// computed as softplus(logsumexp(s⁻) − s⁺).
+///
+/// # Shapes
+/// - positive: logits `[n]`
+/// - negative: logits `[n, k]`
+/// - output: `[1]`
+pub fn sampled_softmax(positive: Tensor<1>, negative: Tensor<2>) -> Tensor<1> {
+    let n = positive.dims()[0];
+    let max = negative.clone().detach().max_dim(1);
+    let sums = negative.sub(max.clone()).exp().sum_dim(1).log().add(max).reshape([n]);
+    activation::softplus(sums.sub(positive), 1.0).mean()
+}

@@ -1,0 +1,3 @@
+//! The models, by the stage they serve. A model is one file; models never import each other.
+
+pub mod recall;

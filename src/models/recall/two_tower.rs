@@ -1,0 +1,255 @@
+//! Two-tower retrieval: Huang et al. 2013, "Learning deep structured semantic models for web search using
+//! clickthrough data" (DSSM); Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
+//! recommendations".
+//!
+//! s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
+//! user, if asked), v the item tower over the item's id and categories, both of unit length.
+//!
+//! Deviations: the query tower reads the history through the item tower's own embedding table, and pools it
+//! for every position of a sequence at once (see [`HistoryPooling`]), so that one window of a history gives
+//! as many training rows as it has items.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ids::{ItemId, UserId};
+use crate::layers::{
+    HistoryPooling, Init, ItemFeatures, Mlp, MlpConfig, MultiHotEmbedding, Pooling, dropout, id_tensor,
+    l2_normalize,
+};
+use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
+use crate::rng::Rng;
+use crate::training::{RetrievalBatch, Trainable};
+
+/// The settings of a [`TwoTower`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `d_embedding` | 64 | width of the embedding table | ≥ 1 |
+/// | `query_mlp` | 128 → 64, ReLU | the query tower above the pooled history | |
+/// | `item_mlp` | 128 → 64, ReLU | the item tower above the embedding | same output width |
+/// | `pooling` | recency, 4 scales | how the history becomes one vector | |
+/// | `max_len` | 50 | the last items of a history that are read | ≥ 1 |
+/// | `user_embedding` | off | whether the query tower also sees the user's id | |
+/// | `normalize` | on | whether both towers end in vectors of unit length | |
+/// | `temperature` | 0.07 | τ at the start | > 0 |
+/// | `learn_temperature` | on | whether τ is a parameter | |
+/// | `dropout` | 0.1 | of the embeddings, in training | [0, 1) |
+/// | `loss` | sampled softmax, 1,024 negatives | what is minimised | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TwoTowerConfig {
+    /// Width of the embedding table.
+    pub d_embedding: usize,
+    /// The query tower above the pooled history.
+    pub query_mlp: MlpConfig,
+    /// The item tower above the embedding.
+    pub item_mlp: MlpConfig,
+    /// How the history becomes one vector.
+    pub pooling: Pooling,
+    /// How many of the last items of a history are read.
+    pub max_len: usize,
+    /// Whether the query tower also sees the user's id.
+    pub user_embedding: bool,
+    /// Whether both towers end in vectors of unit length.
+    pub normalize: bool,
+    /// The temperature τ at the start.
+    pub temperature: f64,
+    /// Whether τ is learned.
+    pub learn_temperature: bool,
+    /// Dropout of the embeddings in training.
+    pub dropout: f64,
+    /// What is minimised.
+    pub loss: RetrievalLoss,
+}
+
+impl Default for TwoTowerConfig {
+    fn default() -> Self {
+        let mlp = MlpConfig::new(64).with_hidden([128]);
+        Self {
+            d_embedding: 64,
+            query_mlp: mlp.clone(),
+            item_mlp: mlp,
+            pooling: Pooling::Recency { n_scales: 4 },
+            max_len: 50,
+            user_embedding: false,
+            normalize: true,
+            temperature: 0.07,
+            learn_temperature: true,
+            dropout: 0.1,
+            loss: RetrievalLoss::default(),
+        }
+    }
+}
+
+impl TwoTowerConfig {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first setting outside its range.
+    pub fn validate(&self) -> Result<()> {
+        self.query_mlp.validate()?;
+        self.item_mlp.validate()?;
+        self.loss.validate()?;
+        if self.d_embedding == 0 {
+            return Err(Error::config("TwoTowerConfig::d_embedding", "at least 1", 0));
+        }
+        if self.query_mlp.d_output != self.item_mlp.d_output {
+            let widths = format!("{} and {}", self.query_mlp.d_output, self.item_mlp.d_output);
+            return Err(Error::config("TwoTowerConfig::item_mlp", "both towers to end in one width", widths));
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return Err(Error::config("TwoTowerConfig::temperature", "a positive number", self.temperature));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::config("TwoTowerConfig::dropout", "a probability in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+
+    /// Fresh weights, drawn from `seed`, for these items and `n_users` users.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
+        self.validate()?;
+        let rng = &mut Rng::stream(seed, &[0]);
+        let std = (1.0 / self.d_embedding as f64).sqrt();
+        let d_user = if self.user_embedding { self.d_embedding } else { 0 };
+        let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
+        let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
+        Ok(TwoTower {
+            items: MultiHotEmbedding::new(items, self.d_embedding, std, rng, device),
+            users: self.user_embedding.then(|| Init::Normal { std }.param([n_users, d_user], rng, device)),
+            pooling: self.pooling.init(self.max_len, device)?,
+            query_mlp: self.query_mlp.init(d_query, rng, device)?,
+            item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
+            log_temperature: log_temperature.set_require_grad(self.learn_temperature),
+            config: self.clone(),
+        })
+    }
+}
+
+/// A query tower and an item tower whose inner product is the score.
+#[derive(Module, Debug)]
+pub struct TwoTower {
+    items: MultiHotEmbedding,
+    users: Option<Param<Tensor<2>>>,
+    pooling: HistoryPooling,
+    query_mlp: Mlp,
+    item_mlp: Mlp,
+    log_temperature: Param<Tensor<1>>,
+    #[module(skip)]
+    config: TwoTowerConfig,
+}
+
+impl TwoTower {
+    /// Its settings.
+    pub fn config(&self) -> &TwoTowerConfig {
+        &self.config
+    }
+
+    /// The present temperature τ.
+    pub fn temperature(&self) -> f32 {
+        self.log_temperature.val().exp().into_scalar()
+    }
+
+    /// The item tower over embeddings.
+    ///
+    /// # Shapes
+    /// - x: `[m, d_embedding]`
+    /// - output: `[m, d]`
+    fn item_tower(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
+        self.end(self.item_mlp.forward(x, rng))
+    }
+
+    /// The query tower over pooled histories.
+    ///
+    /// # Shapes
+    /// - pooled: `[n, n_scales · d_embedding]`
+    /// - users: `[n]`, read only by a tower with user embedding
+    /// - output: `[n, d]`
+    fn query_tower(&self, pooled: Tensor<2>, users: Tensor<1, Int>, rng: Option<&mut Rng>) -> Tensor<2> {
+        let x = match &self.users {
+            Some(table) => Tensor::cat(vec![pooled, table.val().select(0, users)], 1),
+            None => pooled,
+        };
+        self.end(self.query_mlp.forward(x, rng))
+    }
+
+    fn end(&self, x: Tensor<2>) -> Tensor<2> {
+        if self.config.normalize { l2_normalize(x) } else { x }
+    }
+
+    /// Embedded histories and which positions are items.
+    ///
+    /// # Shapes
+    /// - histories: `[len · b]`, time first, padded with the id `n_items`
+    /// - output: `[len, b, d_embedding]` and `[len, b]`
+    fn embed(&self, histories: &[u32], len: usize, rng: Option<&mut Rng>, device: &Device) -> (Tensor<3>, Tensor<2>) {
+        let b = histories.len() / len;
+        let padding = self.items.n_items() as u32;
+        let valid: Vec<f32> = histories.iter().map(|&item| f32::from(u8::from(item != padding))).collect();
+        let x = dropout(self.items.forward(id_tensor(histories, device)), self.config.dropout, rng);
+        let d = x.dims()[1];
+        (x.reshape([len, b, d]), Tensor::from_data(TensorData::new(valid, [len, b]), device))
+    }
+}
+
+impl Trainable for TwoTower {
+    type Batch = RetrievalBatch;
+
+    fn loss(&self, batch: RetrievalBatch) -> Tensor<1> {
+        let device = self.log_temperature.val().device();
+        let rng = &mut Rng::new(batch.seed);
+        let ids = |ids: &[u32]| id_tensor(ids, &device);
+        let (x, valid) = self.embed(&batch.histories, batch.len, Some(&mut *rng), &device);
+        let pooled = self.pooling.forward(x, valid).select(0, ids(&batch.rows));
+        let queries = self.query_tower(pooled, ids(&batch.users), Some(&mut *rng));
+        let embedded = dropout(self.items.forward(ids(&batch.items)), self.config.dropout, Some(&mut *rng));
+        let items = self.item_tower(embedded, Some(rng));
+        let targets = RetrievalTargets {
+            positives: ids(&batch.positives),
+            negatives: match &batch.negatives {
+                Negatives::Shared(negatives) => Negatives::Shared(ids(negatives)),
+                Negatives::PerRow(negatives) => Negatives::PerRow(ids(negatives)),
+                Negatives::Catalogue => Negatives::Catalogue,
+            },
+            log_q: Tensor::from_data(TensorData::new(batch.log_q, [batch.items.len()]), &device),
+        };
+        self.config.loss.forward(queries, items, self.log_temperature.val(), targets)
+    }
+}
+
+impl TwoTower {
+    /// The vectors of all items.
+    ///
+    /// # Shapes
+    /// - output: `[n_items, d]`
+    pub fn encode_items(&self) -> Tensor<2> {
+        let n_items = self.items.n_items();
+        self.item_tower(self.items.all().narrow(0, 0, n_items), None)
+    }
+
+    /// The vectors of some queries, by the last `max_len` items of their histories.
+    ///
+    /// # Shapes
+    /// - output: `[b, d]`
+    pub fn encode_queries(&self, histories: &[&[ItemId]], users: &[UserId]) -> Tensor<2> {
+        let device = self.log_temperature.val().device();
+        let len = histories.iter().map(|items| items.len()).max().unwrap_or(0).clamp(1, self.pooling.max_len());
+        let b = histories.len();
+        let mut ids = vec![self.items.n_items() as u32; len * b];
+        for (i, items) in histories.iter().enumerate() {
+            let recent = &items[items.len().saturating_sub(len)..];
+            let padding = len - recent.len();
+            for (t, item) in recent.iter().enumerate() {
+                ids[(padding + t) * b + i] = item.0;
+            }
+        }
+        let (x, valid) = self.embed(&ids, len, None, &device);
+        let users: Vec<u32> = users.iter().map(|user| user.0).collect();
+        self.query_tower(self.pooling.last(x, valid), id_tensor(&users, &device), None)
+    }
+}

@@ -1,0 +1,33 @@
+use crate::error::{Error, Result};
+use crate::ids::ItemId;
+use crate::rng::Rng;
+use crate::samplers::NegativeSampler;
+
+/// Every item alike: q(i) = 1 / n_items.
+#[derive(Clone, Debug)]
+pub struct UniformSampler {
+    n_items: usize,
+}
+
+impl UniformSampler {
+    /// Draws from `0..n_items`.
+    ///
+    /// # Errors
+    /// An empty catalogue.
+    pub fn new(n_items: usize) -> Result<Self> {
+        if n_items == 0 {
+            return Err(Error::config("UniformSampler::n_items", "at least 1", n_items));
+        }
+        Ok(Self { n_items })
+    }
+}
+
+impl NegativeSampler for UniformSampler {
+    fn draw(&self, _batch: &[ItemId], rng: &mut Rng) -> ItemId {
+        ItemId(rng.below(self.n_items) as u32)
+    }
+
+    fn log_q(&self, _item: ItemId) -> f32 {
+        -(self.n_items as f32).ln()
+    }
+}

@@ -108,6 +108,11 @@ pub enum ErrorKind {
         /// What needs it.
         needed_for: Cow<'static, str>,
     },
+    /// A device (GPU, …) failed to run an operation or to give its result back.
+    Device {
+        /// What the backend said.
+        reason: String,
+    },
     /// A download failed.
     Download {
         /// The address.
@@ -253,6 +258,7 @@ impl fmt::Display for ErrorKind {
             Self::FeatureDisabled { feature, needed_for } => {
                 write!(f, "{needed_for} needs the Cargo feature `{feature}` of recsys")
             }
+            Self::Device { reason } => write!(f, "the device failed: {reason}"),
             Self::Download { url, reason } => write!(f, "download of {url} failed: {reason}"),
             Self::Interrupted => f.write_str("interrupted"),
         }

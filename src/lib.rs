@@ -5,8 +5,12 @@
 pub mod data;
 pub mod error;
 pub mod ids;
+pub mod layers;
+pub mod losses;
+pub mod models;
 pub mod pipeline;
 pub mod prelude;
 pub mod rng;
+pub mod samplers;
 pub mod top_k;
 pub mod training;

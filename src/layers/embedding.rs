@@ -71,6 +71,8 @@ pub struct MultiHotEmbedding {
     rows: Param<Tensor<2, Int>>,
     /// Their weights: 1 for the id, 1 / number of categories, 0 for padding: `[n_items + 1, width]`.
     weights: Param<Tensor<2>>,
+    #[module(skip)]
+    features: ItemFeatures,
 }
 
 impl MultiHotEmbedding {
@@ -96,12 +98,18 @@ impl MultiHotEmbedding {
             table: Init::Normal { std }.param([n_items + features.n_features(), d], rng, device),
             rows: Param::initialized(burn::module::ParamId::new(), rows),
             weights: Param::from_data(TensorData::new(weights, shape), device).set_require_grad(false),
+            features: features.clone(),
         }
+    }
+
+    /// The categories it was made for.
+    pub fn features(&self) -> &ItemFeatures {
+        &self.features
     }
 
     /// The number of items.
     pub fn n_items(&self) -> usize {
-        self.rows.shape().dims::<2>()[0] - 1
+        self.features.n_items()
     }
 
     /// The vectors of these items; the id `n_items` stands for padding and gives 0.

@@ -10,12 +10,15 @@ mod pooling;
 
 pub use activation::Activation;
 pub use dropout::dropout;
+pub(crate) use embedding::check_ids;
 pub use embedding::{ItemFeatures, MultiHotEmbedding};
 pub use init::{Init, linear};
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::error::{ErrorKind, Result};
 
 /// Ids as an integer tensor of shape `[ids.len()]`.
 pub fn id_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
@@ -30,4 +33,12 @@ pub fn id_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
 pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
     x.div(norm)
+}
+
+/// The numbers of a tensor, row-major, on the host.
+///
+/// # Errors
+/// A device that fails to give them back.
+pub fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.try_into_vec_as().map_err(|error| ErrorKind::Device { reason: error.to_string() }.into())
 }

@@ -2,8 +2,10 @@
 
 mod candidate;
 mod query;
+mod query_encoder;
 mod stages;
 
 pub use candidate::{Candidate, ChannelScore};
 pub use query::Query;
+pub use query_encoder::QueryEncoder;
 pub use stages::{Ranker, Recaller, Reranker};

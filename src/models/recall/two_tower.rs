@@ -14,12 +14,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{ItemId, UserId};
 use crate::layers::{
-    HistoryPooling, Init, ItemFeatures, Mlp, MlpConfig, MultiHotEmbedding, Pooling, dropout, id_tensor,
-    l2_normalize,
+    HistoryPooling, Init, ItemFeatures, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout,
+    id_tensor, l2_normalize, read,
 };
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
+use crate::pipeline::{Query, QueryEncoder};
 use crate::rng::Rng;
 use crate::training::{RetrievalBatch, Trainable};
 
@@ -121,7 +121,8 @@ impl TwoTowerConfig {
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
         Ok(TwoTower {
             items: MultiHotEmbedding::new(items, self.d_embedding, std, rng, device),
-            users: self.user_embedding.then(|| Init::Normal { std }.param([n_users, d_user], rng, device)),
+            // One row more, never trained, speaks for a user who is not known.
+            users: self.user_embedding.then(|| Init::Normal { std }.param([n_users + 1, d_user], rng, device)),
             pooling: self.pooling.init(self.max_len, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
@@ -150,9 +151,38 @@ impl TwoTower {
         &self.config
     }
 
+    /// The categories of the items, as they were given to [`TwoTowerConfig::init`].
+    pub fn item_features(&self) -> &ItemFeatures {
+        self.items.features()
+    }
+
+    /// The number of users it knows: 0 without a user embedding.
+    pub fn n_users(&self) -> usize {
+        self.users.as_ref().map_or(0, |table| table.shape().dims::<2>()[0] - 1)
+    }
+
     /// The present temperature τ.
     pub fn temperature(&self) -> f32 {
         self.log_temperature.val().exp().into_scalar()
+    }
+
+    /// The number of items it knows.
+    pub fn n_items(&self) -> usize {
+        self.items.n_items()
+    }
+
+    /// The vectors of all items in the order of their ids, row-major: `n_items` × [`dim`](QueryEncoder::dim)
+    /// numbers, for a [`VectorIndex`](crate::index::VectorIndex).
+    ///
+    /// # Errors
+    /// A device that fails to give its numbers back.
+    pub fn item_vectors(&self) -> Result<Vec<f32>> {
+        let n_items = self.n_items();
+        read(self.item_tower(self.items.all().narrow(0, 0, n_items), None))
+    }
+
+    fn device(&self) -> Device {
+        self.log_temperature.val().device()
     }
 
     /// The item tower over embeddings.
@@ -201,7 +231,7 @@ impl Trainable for TwoTower {
     type Batch = RetrievalBatch;
 
     fn loss(&self, batch: RetrievalBatch) -> Tensor<1> {
-        let device = self.log_temperature.val().device();
+        let device = self.device();
         let rng = &mut Rng::new(batch.seed);
         let ids = |ids: &[u32]| id_tensor(ids, &device);
         let (x, valid) = self.embed(&batch.histories, batch.len, Some(&mut *rng), &device);
@@ -222,34 +252,44 @@ impl Trainable for TwoTower {
     }
 }
 
-impl TwoTower {
-    /// The vectors of all items.
-    ///
-    /// # Shapes
-    /// - output: `[n_items, d]`
-    pub fn encode_items(&self) -> Tensor<2> {
-        let n_items = self.items.n_items();
-        self.item_tower(self.items.all().narrow(0, 0, n_items), None)
+impl QueryEncoder for TwoTower {
+    fn dim(&self) -> usize {
+        self.config.query_mlp.d_output
     }
 
-    /// The vectors of some queries, by the last `max_len` items of their histories.
-    ///
-    /// # Shapes
-    /// - output: `[b, d]`
-    pub fn encode_queries(&self, histories: &[&[ItemId]], users: &[UserId]) -> Tensor<2> {
-        let device = self.log_temperature.val().device();
-        let len = histories.iter().map(|items| items.len()).max().unwrap_or(0).clamp(1, self.pooling.max_len());
-        let b = histories.len();
-        let mut ids = vec![self.items.n_items() as u32; len * b];
-        for (i, items) in histories.iter().enumerate() {
-            let recent = &items[items.len().saturating_sub(len)..];
+    /// A history, or a user if the query tower has a user embedding.
+    fn can_encode(&self, query: &Query<'_>) -> bool {
+        !query.history().is_empty() || (self.users.is_some() && query.user().is_some())
+    }
+
+    fn encode(&self, queries: &[&Query<'_>]) -> Result<Vec<f32>> {
+        if queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let n_items = self.n_items();
+        let histories = queries.iter().flat_map(|query| query.history());
+        check_ids("item", histories.map(|item| item.0), n_items)?;
+        let users: Vec<u32> = match &self.users {
+            Some(_) => {
+                let nobody = self.n_users();
+                check_ids("user", queries.iter().filter_map(|query| query.user()).map(|user| user.0), nobody)?;
+                queries.iter().map(|query| query.user().map_or(nobody as u32, |user| user.0)).collect()
+            }
+            None => vec![0; queries.len()],
+        };
+        let device = self.device();
+        let longest = queries.iter().map(|query| query.history().len()).max().unwrap_or(0);
+        let len = longest.clamp(1, self.pooling.max_len());
+        let mut histories = vec![n_items as u32; len * queries.len()];
+        for (i, query) in queries.iter().enumerate() {
+            let recent = &query.history()[query.history().len().saturating_sub(len)..];
             let padding = len - recent.len();
             for (t, item) in recent.iter().enumerate() {
-                ids[(padding + t) * b + i] = item.0;
+                histories[(padding + t) * queries.len() + i] = item.0;
             }
         }
-        let (x, valid) = self.embed(&ids, len, None, &device);
-        let users: Vec<u32> = users.iter().map(|user| user.0).collect();
-        self.query_tower(self.pooling.last(x, valid), id_tensor(&users, &device), None)
+        let (x, valid) = self.embed(&histories, len, None, &device);
+        let vectors = self.query_tower(self.pooling.last(x, valid), id_tensor(&users, &device), None);
+        read(vectors)
     }
 }

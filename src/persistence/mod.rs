@@ -1,0 +1,8 @@
+//! Can we open it next year? Bundles: folders with a manifest, a format version and checksums, written all
+//! or not at all.
+
+mod bundle;
+mod two_tower;
+
+pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
+pub use two_tower::TwoTowerBundle;

@@ -1,0 +1,399 @@
+use std::collections::HashMap;
+
+use crate::data::{Interactions, Sequences};
+use crate::error::{Error, Result};
+use crate::ids::{ItemId, UserId};
+use crate::losses::{Negatives, RetrievalLoss};
+use crate::rng::Rng;
+use crate::samplers::{InBatchSampler, NegativeSampler, UniformSampler};
+use crate::training::BatchSource;
+
+/// Windows of histories, and for some positions of each the item that came next.
+///
+/// Histories are stored time first (`len` rows of `b`) and padded **on the left** with the id `n_items`.
+#[derive(Clone, Debug)]
+pub struct RetrievalBatch {
+    /// The length of the histories.
+    pub len: usize,
+    /// The histories, `[len · b]`: item t of history i stands at t · b + i.
+    pub histories: Vec<u32>,
+    /// The positions whose next item is to be predicted, as t · b + i, `[n]`.
+    pub rows: Vec<u32>,
+    /// The user of each such position, `[n]`.
+    pub users: Vec<u32>,
+    /// The distinct items among positives and negatives, `[m]`.
+    pub items: Vec<u32>,
+    /// log q of each of them, `[m]`.
+    pub log_q: Vec<f32>,
+    /// The next item of each row, as a position in `items`, `[n]`.
+    pub positives: Vec<u32>,
+    /// The negatives, as positions in `items`.
+    pub negatives: Negatives<Vec<u32>>,
+    /// Seeds the dropout masks.
+    pub seed: u64,
+}
+
+/// Makes [`RetrievalBatch`]es from interactions.
+///
+/// Each epoch cuts every user's time-ordered sequence into windows of at most `max_len` items, each
+/// followed by the one to predict (the last window has a random length, so that over the epochs every item
+/// is predicted from long and from short histories), shuffles the windows and takes some at a time.
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `sampler` | uniform | draws the negatives | |
+/// | `batch_size` | 64 | windows in a batch | ≥ 1 |
+/// | `positions` | all | items predicted in each window, chosen at random | ≥ 1 |
+/// | `unseen_negatives` | off | rejects negatives that the user has interacted with | losses with negatives per row |
+/// | `seed` | 0 | of the cuts, the order and the negatives | |
+#[derive(Debug)]
+pub struct RetrievalBatches {
+    sequences: Sequences,
+    n_items: usize,
+    loss: RetrievalLoss,
+    max_len: usize,
+    sampler: Box<dyn NegativeSampler>,
+    in_batch: InBatchSampler,
+    batch_size: usize,
+    positions: Option<usize>,
+    seed: u64,
+    /// The items of each user, sorted, for rejection; empty when negatives may be seen items.
+    seen: Vec<Vec<ItemId>>,
+}
+
+/// Items `start..end` of a user's sequence are inputs; the one after each is to be predicted.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    user: UserId,
+    start: usize,
+    end: usize,
+}
+
+impl RetrievalBatches {
+    /// Batches of windows of at most `max_len` items, with the negatives that `loss` needs.
+    ///
+    /// # Errors
+    /// A length of 0, a loss out of range, or interactions in which no user has two items.
+    pub fn new(interactions: &Interactions, loss: RetrievalLoss, max_len: usize) -> Result<Self> {
+        loss.validate()?;
+        if max_len == 0 {
+            return Err(Error::config("RetrievalBatches::max_len", "at least 1", max_len));
+        }
+        let sequences = Sequences::new(interactions);
+        if sequences.iter().all(|(_, items)| items.len() < 2) {
+            return Err(Error::config("RetrievalBatches::interactions", "a user with two items", "none"));
+        }
+        let n_items = interactions.n_items();
+        let mut counts = vec![0; n_items];
+        interactions.items().iter().for_each(|item| counts[item.index()] += 1);
+        Ok(Self {
+            sequences,
+            n_items,
+            loss,
+            max_len,
+            sampler: Box::new(UniformSampler::new(n_items)?),
+            in_batch: InBatchSampler::new(&counts)?,
+            batch_size: 64,
+            positions: None,
+            seed: 0,
+            seen: Vec::new(),
+        })
+    }
+
+    /// Sets what draws the negatives.
+    pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Self {
+        self.sampler = Box::new(sampler);
+        self
+    }
+
+    /// Sets the number of windows in a batch.
+    ///
+    /// # Errors
+    /// A size of 0.
+    pub fn with_batch_size(mut self, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(Error::config("RetrievalBatches::batch_size", "at least 1", batch_size));
+        }
+        self.batch_size = batch_size;
+        Ok(self)
+    }
+
+    /// Predicts only `positions` items of each window, so that the rows of a batch come from more users:
+    /// what in-batch negatives need.
+    ///
+    /// # Errors
+    /// A number of 0.
+    pub fn with_positions(mut self, positions: usize) -> Result<Self> {
+        if positions == 0 {
+            return Err(Error::config("RetrievalBatches::positions", "at least 1", positions));
+        }
+        self.positions = Some(positions);
+        Ok(self)
+    }
+
+    /// Sets the seed of the cuts, the order and the negatives.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Rejects negatives that the row's user has interacted with. Negatives that all rows share are not
+    /// affected.
+    pub fn with_unseen_negatives(mut self) -> Self {
+        let sorted = |(_, items): (UserId, &[ItemId])| {
+            let mut items = items.to_vec();
+            items.sort_unstable();
+            items.dedup();
+            items
+        };
+        self.seen = self.sequences.iter().map(sorted).collect();
+        self
+    }
+
+    /// The windows of an epoch, shuffled.
+    fn windows(&self, rng: &mut Rng) -> Vec<Window> {
+        let mut windows = Vec::new();
+        for (user, items) in self.sequences.iter() {
+            let mut end = items.len().saturating_sub(1);
+            let mut width = if end > self.max_len { 1 + rng.below(self.max_len) } else { end };
+            while end > 0 {
+                let start = end.saturating_sub(width);
+                windows.push(Window { user, start, end });
+                (end, width) = (start, self.max_len);
+            }
+        }
+        rng.shuffle(&mut windows);
+        windows
+    }
+
+    fn batch(&self, windows: &[Window], rng: &mut Rng) -> RetrievalBatch {
+        let b = windows.len();
+        let len = windows.iter().map(|window| window.end - window.start).max().unwrap_or(0);
+        let mut histories = vec![self.n_items as u32; len * b];
+        let (mut rows, mut row_users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, window) in windows.iter().enumerate() {
+            let items = self.sequences.items(window.user);
+            let width = window.end - window.start;
+            let padding = len - width;
+            for t in 0..width {
+                histories[(padding + t) * b + i] = items[window.start + t].0;
+            }
+            let mut chosen: Vec<usize> = (0..width).collect();
+            if let Some(positions) = self.positions.filter(|&positions| positions < width) {
+                rng.shuffle(&mut chosen);
+                chosen.truncate(positions);
+            }
+            for t in chosen {
+                rows.push(((padding + t) * b + i) as u32);
+                row_users.push(window.user.0);
+                targets.push(items[window.start + t + 1]);
+            }
+        }
+        let negatives = self.negatives(&row_users, &targets, rng);
+        let (items, positives, negatives) = match negatives {
+            Negatives::Catalogue => {
+                let positives = targets.iter().map(|item| item.0).collect();
+                ((0..self.n_items as u32).collect(), positives, Negatives::Catalogue)
+            }
+            Negatives::Shared(negatives) => {
+                let (items, [positives, negatives]) = distinct([&targets, &negatives]);
+                (items, positives, Negatives::Shared(negatives))
+            }
+            Negatives::PerRow(negatives) => {
+                let (items, [positives, negatives]) = distinct([&targets, &negatives]);
+                (items, positives, Negatives::PerRow(negatives))
+            }
+        };
+        let log_q = items.iter().map(|&item| self.log_q(ItemId(item), targets.len())).collect();
+        RetrievalBatch {
+            len,
+            histories,
+            rows,
+            users: row_users,
+            items,
+            log_q,
+            positives,
+            negatives,
+            seed: rng.next_u64(),
+        }
+    }
+
+    /// log q of a column of the in-batch softmax: of `n` rows' positives and the further negatives.
+    fn log_q(&self, item: ItemId, n: usize) -> f32 {
+        match self.loss {
+            RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives: 0, .. } => self.in_batch.log_q(item),
+            RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives, .. } => {
+                let (n, extra) = (n as f32, n_negatives as f32);
+                let drawn = n * self.in_batch.log_q(item).exp() + extra * self.sampler.log_q(item).exp();
+                (drawn / (n + extra)).ln()
+            }
+            _ => 0.0,
+        }
+    }
+
+    fn negatives(&self, users: &[u32], targets: &[ItemId], rng: &mut Rng) -> Negatives<Vec<ItemId>> {
+        let n = self.loss.n_negatives();
+        match self.loss {
+            RetrievalLoss::FullSoftmax => Negatives::Catalogue,
+            RetrievalLoss::InBatchSoftmax { .. } | RetrievalLoss::SampledSoftmax { .. } => {
+                Negatives::Shared((0..n).map(|_| self.sampler.draw(targets, rng)).collect())
+            }
+            RetrievalLoss::Bpr { .. } | RetrievalLoss::BinaryCrossEntropy { .. } => {
+                let mut negatives = Vec::with_capacity(users.len() * n);
+                for &user in users {
+                    let seen = self.seen.get(user as usize).map_or(&[][..], Vec::as_slice);
+                    negatives.extend((0..n).map(|_| self.sampler.draw_unseen(targets, seen, rng)));
+                }
+                Negatives::PerRow(negatives)
+            }
+        }
+    }
+}
+
+/// The distinct items of some lists in order of first appearance, and the lists as positions among them.
+fn distinct<const N: usize>(lists: [&[ItemId]; N]) -> (Vec<u32>, [Vec<u32>; N]) {
+    let mut positions = HashMap::new();
+    let mut items = Vec::new();
+    let lists = lists.map(|list| {
+        let position = |item: &ItemId| {
+            *positions.entry(*item).or_insert_with(|| {
+                items.push(item.0);
+                items.len() as u32 - 1
+            })
+        };
+        list.iter().map(position).collect()
+    });
+    (items, lists)
+}
+
+impl BatchSource for RetrievalBatches {
+    type Batch = RetrievalBatch;
+
+    fn n_batches(&self) -> usize {
+        // A sequence that is cut at all is cut at a random place, into one window more at most.
+        let windows = |n_inputs: usize| n_inputs.div_ceil(self.max_len) + usize::from(n_inputs > self.max_len);
+        let total: usize =
+            self.sequences.iter().map(|(_, items)| windows(items.len().saturating_sub(1))).sum();
+        total.div_ceil(self.batch_size)
+    }
+
+    fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = RetrievalBatch> + Send + '_> {
+        let windows = self.windows(&mut Rng::stream(self.seed, &[epoch as u64]));
+        let n_batches = windows.len().div_ceil(self.batch_size);
+        Box::new((0..n_batches).map(move |step| {
+            let end = windows.len().min((step + 1) * self.batch_size);
+            let mut rng = Rng::stream(self.seed, &[epoch as u64, step as u64]);
+            self.batch(&windows[step * self.batch_size..end], &mut rng)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::data::Interaction;
+
+    /// User u has the items u, u + 1, … in this order; user 2 has one item only.
+    fn interactions() -> Interactions {
+        let row = |user, item, timestamp| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp };
+        let rows = [(0u32, 11), (1, 4), (2, 1)]
+            .into_iter()
+            .flat_map(|(user, n)| (0..n).map(move |t| row(user, user + t, i64::from(t))));
+        Interactions::from_rows(3, 12, rows).unwrap()
+    }
+
+    fn batches(loss: RetrievalLoss) -> RetrievalBatches {
+        RetrievalBatches::new(&interactions(), loss, 4).unwrap().with_batch_size(2).unwrap().with_seed(3)
+    }
+
+    fn target(batch: &RetrievalBatch, row: usize) -> u32 {
+        batch.items[batch.positives[row] as usize]
+    }
+
+    #[test]
+    fn every_item_but_the_first_is_predicted_once_from_what_came_before() {
+        let source = batches(RetrievalLoss::FullSoftmax);
+        for epoch in 0..5 {
+            let mut predicted = HashMap::new();
+            let mut n_batches = 0;
+            for batch in source.epoch(epoch) {
+                n_batches += 1;
+                let b = batch.histories.len() / batch.len;
+                assert!(b <= 2 && batch.len <= 4);
+                for (row, &position) in batch.rows.iter().enumerate() {
+                    let before = batch.histories[position as usize];
+                    // Each item's successor has the next id, and padding stands only before the items.
+                    assert_eq!(target(&batch, row), before + 1);
+                    let (t, i) = (position as usize / b, position as usize % b);
+                    let column: Vec<u32> = (0..=t).map(|t| batch.histories[t * b + i]).collect();
+                    let items = column.iter().skip_while(|&&item| item == 12).copied().collect::<Vec<_>>();
+                    assert!(items.windows(2).all(|pair| pair[1] == pair[0] + 1), "{column:?}");
+                    *predicted.entry((batch.users[row], target(&batch, row))).or_insert(0) += 1;
+                }
+            }
+            assert!(n_batches <= source.n_batches());
+            assert_eq!(predicted.len(), 10 + 3);
+            assert!(predicted.values().all(|&n| n == 1));
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_a_function_of_its_number_and_the_seed() {
+        let source = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 });
+        let epoch = |source: &RetrievalBatches, epoch| format!("{:?}", source.epoch(epoch).collect::<Vec<_>>());
+        assert_eq!(epoch(&source, 0), epoch(&source, 0));
+        assert_ne!(epoch(&source, 0), epoch(&source, 1));
+        let other = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 }).with_seed(4);
+        assert_ne!(epoch(&source, 0), epoch(&other, 0));
+    }
+
+    #[test]
+    fn negatives_have_the_shape_that_the_loss_needs() {
+        let negatives = |loss| batches(loss).epoch(0).next().unwrap();
+        let batch = negatives(RetrievalLoss::SampledSoftmax { n_negatives: 3 });
+        assert!(matches!(&batch.negatives, Negatives::Shared(drawn) if drawn.len() == 3));
+        let batch = negatives(RetrievalLoss::FullSoftmax);
+        assert_eq!(batch.negatives, Negatives::Catalogue);
+        assert_eq!(batch.items, (0..12).collect::<Vec<_>>());
+        let source = batches(RetrievalLoss::Bpr { n_negatives: 5 }).with_unseen_negatives();
+        for batch in source.epoch(0) {
+            let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
+            assert_eq!(drawn.len(), 5 * batch.rows.len());
+            for (i, &position) in drawn.iter().enumerate() {
+                let (user, item) = (batch.users[i / 5], batch.items[position as usize]);
+                let seen = if user == 0 { 0..11 } else { 1..5 };
+                assert!(!seen.contains(&item), "user {user} has seen {item}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_positions_of_each_window() {
+        let source = batches(RetrievalLoss::FullSoftmax).with_positions(1).unwrap();
+        for batch in source.epoch(0) {
+            assert_eq!(batch.rows.len(), batch.histories.len() / batch.len);
+        }
+    }
+
+    #[test]
+    fn log_q_is_that_of_the_columns() {
+        let in_batch = |n_negatives| RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives };
+        // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
+        assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
+        let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;
+        assert!((batches(in_batch(4)).log_q(ItemId(2), 8) - mixed.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_errors() {
+        let rows = interactions();
+        assert!(RetrievalBatches::new(&rows, RetrievalLoss::FullSoftmax, 0).is_err());
+        assert!(RetrievalBatches::new(&rows, RetrievalLoss::Bpr { n_negatives: 0 }, 4).is_err());
+        let single = rows.select(&[0, 11, 15]);
+        assert!(RetrievalBatches::new(&single, RetrievalLoss::FullSoftmax, 4).is_err());
+        assert!(batches(RetrievalLoss::FullSoftmax).with_batch_size(0).is_err());
+        assert!(batches(RetrievalLoss::FullSoftmax).with_positions(0).is_err());
+    }
+}

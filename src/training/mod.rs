@@ -1,5 +1,20 @@
 //! How do we fit? A module that yields a loss, and the trainer that lowers it.
 
+mod checkpoint;
+mod clipping;
+mod config;
+mod history;
+mod optimizer;
+mod plot;
+mod prefetch;
+mod progress;
+mod schedule;
 mod trainable;
+mod trainer;
 
+pub use config::TrainingConfig;
+pub use history::{EpochSummary, History};
+pub use optimizer::{AdamConfig, Optimizer};
+pub use schedule::LearningRateSchedule;
 pub use trainable::{BatchSource, Trainable};
+pub use trainer::{Fitted, Trainer};

@@ -1,7 +1,22 @@
 //! How do we fit? A module that yields a loss, and the trainer that lowers it.
 
+mod checkpoint;
+mod clipping;
+mod config;
+mod history;
+mod optimizer;
+mod plot;
+mod prefetch;
+mod progress;
 mod retrieval_batches;
+mod schedule;
 mod trainable;
+mod trainer;
 
+pub use config::TrainingConfig;
+pub use history::{EpochSummary, History};
+pub use optimizer::{AdamConfig, Optimizer};
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches};
+pub use schedule::LearningRateSchedule;
 pub use trainable::{BatchSource, Trainable};
+pub use trainer::{Fitted, Trainer};

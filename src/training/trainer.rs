@@ -1,0 +1,324 @@
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+
+use super::checkpoint::{CheckpointDir, Setting, Snapshot, Standing};
+use super::clipping::clip_global_norm;
+use super::prefetch::{Next, Prefetch};
+use super::progress::Progress;
+use super::{BatchSource, EpochSummary, History, Trainable, TrainingConfig};
+use crate::error::{Error, ErrorKind, Location, Result};
+
+/// The steps after which the losses are read from the device, all at once.
+const STEPS_PER_READ: usize = 50;
+
+/// Fits a [`Trainable`].
+///
+/// Batches are prepared on a thread of their own. A step waits for nothing: losses stay on the device
+/// and are read some dozens at a time, which still finds the exact step at which one is not finite.
+/// After each epoch the model is validated; the first metric is monitored, the higher the better, and
+/// the weights of the best epoch are the result.
+///
+/// With a checkpoint folder, calling [`fit`](Self::fit) again after an interruption continues the run
+/// on the identical trajectory, also from the middle of an epoch: on the CPU, weights and history are
+/// the same bit by bit.
+#[derive(Clone, Debug)]
+pub struct Trainer {
+    config: TrainingConfig,
+}
+
+/// A fitted model and how it came about.
+#[derive(Clone, Debug)]
+pub struct Fitted<M> {
+    /// The model with the weights of the best epoch, or of the last one if no metric was monitored;
+    /// outside autodiff, ready for inference.
+    pub model: M,
+    /// What happened, epoch by epoch; [`History::best`] is the epoch of the weights.
+    pub history: History,
+}
+
+impl Trainer {
+    /// A trainer with these settings.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn new(config: TrainingConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+
+    /// Fits the model to the batches.
+    ///
+    /// `validate` is given the model, ready for inference, and returns metrics by name, the same ones
+    /// each time, or none. If it fails, so does the fit.
+    ///
+    /// # Errors
+    /// [`Diverged`](ErrorKind::Diverged) at the first step whose loss is not finite, with the last
+    /// checkpoint, which is from before that step; [`NonFinite`](ErrorKind::NonFinite) for a metric; an
+    /// epoch without batches; a model without parameters; a checkpoint that cannot be read or written,
+    /// or is that of another config, batch source or model; whatever `validate` returns.
+    ///
+    /// # Panics
+    /// If [`Trainable::loss`] or the batch source panics.
+    pub fn fit<M, S>(
+        &self,
+        model: M,
+        source: &S,
+        mut validate: impl FnMut(&M) -> Result<Vec<(String, f64)>>,
+    ) -> Result<Fitted<M>>
+    where
+        M: Trainable,
+        S: BatchSource<Batch = M::Batch>,
+    {
+        let mut run = Run::start(&self.config, model, source.n_batches())?;
+        let epochs = run.standing.history.epochs.len()..self.config.epochs;
+        if !run.standing.finished {
+            let skip = run.standing.steps_in_epoch as usize;
+            run = thread::scope(|scope| {
+                run.train(Prefetch::spawn(scope, source, epochs, skip), &mut validate)
+            })?;
+        }
+        Ok(Fitted { model: run.best.unwrap_or_else(|| run.model.valid()), history: run.standing.history })
+    }
+}
+
+/// A run under way.
+struct Run<M> {
+    setting: Setting,
+    n_steps: u64,
+    /// In training mode.
+    model: M,
+    /// The best weights so far, outside autodiff.
+    best: Option<M>,
+    optimizer: ModuleOptimizer,
+    standing: Standing,
+    /// Losses that are still on the device.
+    unread: Vec<Tensor<1>>,
+    checkpoints: Option<CheckpointDir>,
+    last_checkpoint: Option<PathBuf>,
+    progress: Progress,
+    /// When the current epoch began, or was resumed.
+    clock: Instant,
+}
+
+impl<M: Trainable> Run<M> {
+    /// The run where its last checkpoint left it, or at its beginning.
+    fn start(config: &TrainingConfig, model: M, n_batches: usize) -> Result<Self> {
+        let Some(device) = model.devices().into_iter().next() else {
+            return Err(Error::input(Location::memory(), "a model with parameters", "none"));
+        };
+        let setting = Setting::new(config, n_batches, &model);
+        let mut snapshot = Snapshot {
+            standing: Standing::default(),
+            model: model.valid(),
+            best: None,
+            optimizer: config.optimizer.init(&device),
+        };
+        let checkpoints = config.checkpoint_dir.as_deref().map(CheckpointDir::open).transpose()?;
+        let mut last_checkpoint = None;
+        if let Some(dir) = &checkpoints
+            && let Some((path, saved)) = dir.read(&setting, &snapshot.model, &snapshot.optimizer)?
+        {
+            (last_checkpoint, snapshot) = (Some(path), saved);
+        }
+        let progress = Progress::new(config.progress, config.epochs, n_batches);
+        progress.begin_epoch(snapshot.standing.history.epochs.len() + 1, snapshot.standing.steps_in_epoch);
+        Ok(Self {
+            n_steps: config.epochs as u64 * n_batches as u64,
+            setting,
+            model: snapshot.model.train(),
+            best: snapshot.best,
+            optimizer: snapshot.optimizer,
+            standing: snapshot.standing,
+            unread: Vec::with_capacity(STEPS_PER_READ),
+            checkpoints,
+            last_checkpoint,
+            progress,
+            clock: Instant::now(),
+        })
+    }
+
+    fn config(&self) -> &TrainingConfig {
+        &self.setting.config
+    }
+
+    fn train(
+        mut self,
+        batches: impl Iterator<Item = Next<M::Batch>>,
+        validate: &mut impl FnMut(&M) -> Result<Vec<(String, f64)>>,
+    ) -> Result<Self> {
+        for next in batches {
+            match next {
+                Next::Batch(batch) => self = self.step(batch)?,
+                Next::EndOfEpoch => self.end_epoch(validate)?,
+            }
+            if self.standing.finished {
+                break;
+            }
+        }
+        Ok(self)
+    }
+
+    fn step(mut self, batch: M::Batch) -> Result<Self> {
+        let loss = self.model.loss(batch);
+        self.unread.push(loss.clone().inner());
+        let mut grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        if let Some(max_norm) = self.config().max_gradient_norm {
+            grads = clip_global_norm(&self.model, grads, max_norm);
+        }
+        let learning_rate = self.learning_rate(self.standing.step + 1);
+        self.model = self.optimizer.step(learning_rate, self.model, grads);
+        self.standing.step += 1;
+        self.standing.steps_in_epoch += 1;
+        self.progress.step();
+        if self.unread.len() == STEPS_PER_READ {
+            self.read_losses()?;
+        }
+        if self.config().checkpoint_every_steps.is_some_and(|steps| self.standing.step % steps == 0) {
+            self.read_losses()?;
+            self.write_checkpoint()?;
+        }
+        Ok(self)
+    }
+
+    /// The learning rate of a step, counted from 1.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let config = self.config();
+        config.learning_rate * config.schedule.factor(step - 1, self.n_steps)
+    }
+
+    fn end_epoch(&mut self, validate: &mut impl FnMut(&M) -> Result<Vec<(String, f64)>>) -> Result<()> {
+        if self.standing.steps_in_epoch == 0 {
+            return Err(Error::input(Location::memory(), "at least one batch in an epoch", "none"));
+        }
+        self.read_losses()?;
+        let model = self.model.valid();
+        self.check_weights(&model)?;
+
+        let epoch = self.standing.history.epochs.len() + 1;
+        let last = epoch == self.config().epochs;
+        let validated = last || epoch % self.config().validate_every == 0;
+        let metrics = if validated { self.check_metrics(validate(&model)?)? } else { Vec::new() };
+        self.close_epoch(EpochSummary {
+            epoch,
+            steps: self.standing.steps_in_epoch,
+            loss: self.standing.loss_sum / self.standing.steps_in_epoch as f64,
+            learning_rate: self.learning_rate(self.standing.step),
+            metrics,
+            seconds: self.standing.seconds + self.clock.elapsed().as_secs_f64(),
+        });
+
+        let best = self.standing.history.best().map(|best| best.epoch);
+        if best == Some(epoch) {
+            self.best = Some(model);
+        }
+        let waited = best.map_or(0, |best| epoch - best);
+        let impatient = self.config().patience.is_some_and(|patience| validated && waited >= patience);
+        self.standing.finished = last || impatient;
+        self.write_checkpoint()
+    }
+
+    /// Enters an epoch into the history and begins the next one.
+    fn close_epoch(&mut self, summary: EpochSummary) {
+        self.progress.print(format!("{summary}"));
+        self.progress.begin_epoch(summary.epoch + 1, 0);
+        self.standing.history.epochs.push(summary);
+        self.standing.steps_in_epoch = 0;
+        self.standing.loss_sum = 0.0;
+        self.standing.seconds = 0.0;
+        self.clock = Instant::now();
+    }
+
+    /// Adds the losses that are still on the device to the epoch's sum.
+    fn read_losses(&mut self) -> Result<()> {
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        let before = self.standing.step - self.unread.len() as u64;
+        let losses = Tensor::cat(std::mem::take(&mut self.unread), 0).into_data();
+        for (step, loss) in (before + 1..).zip(losses.iter::<f32>()) {
+            if !loss.is_finite() {
+                return Err(self.diverged(step, loss));
+            }
+            self.standing.loss_sum += f64::from(loss);
+        }
+        self.progress.set_loss(self.standing.loss_sum / self.standing.steps_in_epoch as f64);
+        Ok(())
+    }
+
+    /// Refuses weights that the last step left not finite, though its loss still was.
+    fn check_weights(&self, model: &M) -> Result<()> {
+        let mut zero = ZeroIfFinite(None);
+        model.visit(&mut zero);
+        let finite = zero.0.is_none_or(|zero| zero.into_data().iter::<f32>().all(|zero| zero == 0.0));
+        if finite { Ok(()) } else { Err(self.diverged(self.standing.step, f32::NAN)) }
+    }
+
+    fn diverged(&self, step: u64, loss: f32) -> Error {
+        ErrorKind::Diverged {
+            epoch: self.standing.history.epochs.len() + 1,
+            step,
+            learning_rate: self.learning_rate(step),
+            loss,
+            checkpoint: self.last_checkpoint.clone(),
+        }
+        .into()
+    }
+
+    fn check_metrics(&self, metrics: Vec<(String, f64)>) -> Result<Vec<(String, f64)>> {
+        if let Some(index) = metrics.iter().position(|(_, value)| !value.is_finite()) {
+            let value = metrics[index].1;
+            return Err(ErrorKind::NonFinite { what: "validation metric", index, value }.into());
+        }
+        if metrics.is_empty()
+            && let Some(patience) = self.config().patience
+        {
+            let expected = "none, for the validation returns no metric to monitor";
+            return Err(Error::config("TrainingConfig::patience", expected, patience));
+        }
+        let names: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
+        let before = self.standing.history.metric_names();
+        if !before.is_empty() && names != before {
+            let expected = format!("the validation metrics {}, as before", before.join(", "));
+            return Err(Error::input(Location::memory(), expected, names.join(", ")));
+        }
+        Ok(metrics)
+    }
+
+    fn write_checkpoint(&mut self) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        let model = self.model.valid();
+        self.check_weights(&model)?;
+        let mut standing = self.standing.clone();
+        if standing.steps_in_epoch > 0 {
+            standing.seconds += self.clock.elapsed().as_secs_f64();
+        }
+        let best_is_now = standing.steps_in_epoch == 0
+            && standing.history.best().is_some_and(|best| best.epoch == standing.history.epochs.len());
+        let snapshot = Snapshot {
+            standing,
+            model,
+            best: self.best.clone().filter(|_| !best_is_now),
+            optimizer: self.optimizer.clone(),
+        };
+        self.last_checkpoint = Some(checkpoints.write(&self.setting, snapshot)?);
+        Ok(())
+    }
+}
+
+/// Sums 0 · w over all weights: 0 if all are finite, else NaN.
+struct ZeroIfFinite(Option<Tensor<1>>);
+
+impl ModuleVisitor for ZeroIfFinite {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let zero = param.base().mul_scalar(0.0).sum();
+        self.0 = Some(match self.0.take() {
+            Some(sum) => sum + zero,
+            None => zero,
+        });
+    }
+}

@@ -5,6 +5,8 @@
 pub mod data;
 pub mod error;
 pub mod ids;
+pub mod metrics;
+pub mod models;
 pub mod pipeline;
 pub mod prelude;
 pub mod rng;

@@ -1,0 +1,5 @@
+//! Models of the recall stage: each narrows the catalogue to candidates.
+
+mod popularity;
+
+pub use popularity::PopularityRecaller;

@@ -162,6 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rng::Rng;
 
     fn coin(n: usize, share: f64, seed: u64) -> Vec<f64> {
         let mut rng = Rng::new(seed);

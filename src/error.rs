@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::ids::UserId;
+
 /// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -69,6 +71,15 @@ pub enum ErrorKind {
         index: usize,
         /// The number.
         value: f64,
+    },
+    /// A recaller's answer is not what it promises.
+    InvalidAnswer {
+        /// The user who asked.
+        user: UserId,
+        /// What an answer must be.
+        expected: String,
+        /// What it is.
+        found: String,
     },
     /// Training left the finite numbers.
     Diverged {
@@ -236,6 +247,9 @@ impl fmt::Display for ErrorKind {
             }
             Self::NonFinite { what, index, value } => {
                 write!(f, "{what} at position {index} is {value}; expected a finite number")
+            }
+            Self::InvalidAnswer { user, expected, found } => {
+                write!(f, "the recaller's answer to user {user}: expected {expected}, found {found}")
             }
             Self::Diverged { epoch, step, learning_rate, loss, checkpoint } => {
                 write!(

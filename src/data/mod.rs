@@ -1,17 +1,25 @@
 //! What happened? Interactions, the keys behind their ids, and how they are read, filtered and split.
 
-//T mod csr;
-//T mod dataset;
+mod csr;
+mod dataset;
+mod filters;
 mod interactions;
+mod item_table;
 mod sequences;
-//T mod item_table;
-//T mod user_table;
+mod splits;
+mod synthetic;
+#[cfg(test)]
+mod testing;
+mod user_table;
 mod vocab;
 
-//T pub use csr::Csr;
-//T pub use dataset::Dataset;
-pub use sequences::Sequences;
+pub use csr::Csr;
+pub use dataset::Dataset;
+pub use filters::Keep;
 pub use interactions::{Interaction, Interactions};
-//T pub use item_table::ItemTable;
-//T pub use user_table::UserTable;
+pub use item_table::ItemTable;
+pub use sequences::Sequences;
+pub use splits::{DropReason, Dropped, Split};
+pub use synthetic::SyntheticConfig;
+pub use user_table::UserTable;
 pub use vocab::{Key, Vocab};

@@ -1,3 +1,4 @@
+use crate::error::{ErrorKind, Result};
 use crate::ids::{ItemFilter, ItemId, UserId};
 
 /// One request: who asks, what they did before, and which items the answer may contain.
@@ -54,5 +55,21 @@ impl<'a> Query<'a> {
     /// Which items the answer may contain.
     pub fn filter(&self) -> &ItemFilter {
         &self.filter
+    }
+
+    /// Checks that every item the query names is in a catalogue of `n_items`: what a stage does first.
+    ///
+    /// # Errors
+    /// The first item of the history, the deny list or the allow list that is not.
+    pub fn check_items(&self, n_items: usize) -> Result<()> {
+        let allowed = self.filter.allowed().unwrap_or_default();
+        let mut items = self.history.iter().chain(self.filter.denied()).chain(allowed);
+        match items.find(|item| item.index() >= n_items) {
+            Some(item) => {
+                let (id, bound) = (item.0.into(), n_items as u64);
+                Err(ErrorKind::IdOutOfRange { what: "item", id, bound }.into())
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -1,0 +1,24 @@
+//! How good is it? Metrics of one list, of a whole evaluation, and how sure we may be of them.
+//!
+//! [`evaluate`] ranks the whole catalogue for every held-out user and returns an [`Evaluation`]; its
+//! [`report`](Evaluation::report) carries the conditions and a 95 % interval beside every mean, and
+//! [`compare`](Evaluation::compare) sets two recallers side by side, user by user.
+
+mod beyond_accuracy;
+mod classification;
+mod evaluate;
+mod held_out;
+mod ranking;
+mod report;
+mod significance;
+mod table;
+
+pub use beyond_accuracy::{
+    catalog_coverage, gini, intra_list_diversity, novelty, novelty_miuf, recommendation_counts,
+};
+pub use classification::{Gauc, LOG_LOSS_CLIP, auc, gauc, log_loss};
+pub use evaluate::{Evaluation, evaluate};
+pub use held_out::{HeldOut, HeldOutUser};
+pub use ranking::{Hits, RankingMetric, graded_ndcg_at_k};
+pub use report::{ComparisonReport, DatasetFacts, Experiment, Report};
+pub use significance::{Comparison, Estimate, Interval, N_RESAMPLES, compare_means, estimate_means};

@@ -1,0 +1,211 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::data::Interactions;
+use crate::metrics::evaluate::Evaluation;
+use crate::metrics::significance::{Comparison, Estimate};
+use crate::metrics::table::{Table, thousands};
+
+/// The facts of a data set after filtering.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetFacts {
+    /// Its name and filter: `"MovieLens 1M, rating ≥ 4"`.
+    pub name: String,
+    /// The users with at least one interaction.
+    pub users: usize,
+    /// The items with at least one interaction.
+    pub items: usize,
+    /// The interactions.
+    pub interactions: usize,
+}
+
+impl DatasetFacts {
+    /// Counts what is in the table.
+    pub fn new(name: impl Into<String>, interactions: &Interactions) -> Self {
+        let distinct = |ids: &mut dyn Iterator<Item = usize>, n: usize| {
+            let mut there = vec![false; n];
+            ids.for_each(|id| there[id] = true);
+            there.into_iter().filter(|&there| there).count()
+        };
+        let users = &mut interactions.users().iter().map(|user| user.index());
+        let items = &mut interactions.items().iter().map(|item| item.index());
+        Self {
+            name: name.into(),
+            users: distinct(users, interactions.n_users()),
+            items: distinct(items, interactions.n_items()),
+            interactions: interactions.len(),
+        }
+    }
+}
+
+/// What was measured on what: the conditions that a number means nothing without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// The name of the protocol: how the data were filtered and split.
+    pub protocol: String,
+    /// The whole data set, before the split.
+    pub dataset: DatasetFacts,
+    /// The model.
+    pub model: String,
+    /// The loss it was trained with, if it was.
+    pub loss: Option<String>,
+    /// The seed of the training, and of the bootstrap.
+    pub seed: u64,
+}
+
+/// The result of an evaluation with its conditions; prints as a table, serialises to JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    experiment: Experiment,
+    split: String,
+    candidates: String,
+    masked: String,
+    cutoffs: Vec<usize>,
+    evaluated_users: usize,
+    #[serde(serialize_with = "as_map")]
+    metrics: Vec<(String, Estimate)>,
+}
+
+impl Report {
+    pub(super) fn new(
+        experiment: Experiment,
+        evaluation: &Evaluation,
+        metrics: Vec<(String, Estimate)>,
+    ) -> Self {
+        Self {
+            experiment,
+            split: evaluation.split().into(),
+            candidates: format!("full, {} items", thousands(evaluation.n_items())),
+            masked: format!("{}, never a target", evaluation.masked()),
+            cutoffs: evaluation.ks().to_vec(),
+            evaluated_users: evaluation.users().len(),
+            metrics,
+        }
+    }
+
+    /// The conditions.
+    pub fn experiment(&self) -> &Experiment {
+        &self.experiment
+    }
+
+    /// The estimates by name, `recall@200`, in the order of the table.
+    pub fn metrics(&self) -> &[(String, Estimate)] {
+        &self.metrics
+    }
+
+    /// The estimate of this name: `report.metric("recall@200")`.
+    pub fn metric(&self, name: &str) -> Option<Estimate> {
+        self.metrics.iter().find(|(own, _)| own == name).map(|(_, estimate)| *estimate)
+    }
+
+    /// The report in Markdown: the conditions as a paragraph, the metrics as a table.
+    pub fn to_markdown(&self) -> String {
+        format!("{}\n\n{}", self.conditions(), self.table().to_markdown())
+    }
+
+    fn conditions(&self) -> String {
+        let Experiment { protocol, dataset, model, loss, seed } = &self.experiment;
+        let loss = loss.as_ref().map_or(String::new(), |loss| format!(", {loss} loss"));
+        format!(
+            "{model}{loss}, seed {seed}. Protocol: {protocol}. Data: {}; {} users, {} items, {} interactions. \
+             Split: {}. Candidates: {}. Masked: {}.",
+            dataset.name,
+            thousands(dataset.users),
+            thousands(dataset.items),
+            thousands(dataset.interactions),
+            self.split,
+            self.candidates,
+            self.masked
+        )
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(["metric", "mean", "95 % interval", "users"]);
+        for (name, estimate) in &self.metrics {
+            let users = thousands(self.evaluated_users);
+            table.push([name.clone(), number(estimate.value), interval(estimate), users]);
+        }
+        table
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\n{}", self.conditions(), self.table())
+    }
+}
+
+/// Two recallers on the same questions; prints as a table, serialises to JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparisonReport {
+    a: String,
+    b: String,
+    evaluated_users: usize,
+    #[serde(serialize_with = "as_map")]
+    metrics: Vec<(String, Comparison)>,
+}
+
+impl ComparisonReport {
+    pub(super) fn new([a, b]: [&str; 2], evaluated_users: usize, metrics: Vec<(String, Comparison)>) -> Self {
+        Self { a: a.into(), b: b.into(), evaluated_users, metrics }
+    }
+
+    /// The comparisons by name, `recall@200`, in the order of the table.
+    pub fn metrics(&self) -> &[(String, Comparison)] {
+        &self.metrics
+    }
+
+    /// The comparison of this name.
+    pub fn metric(&self, name: &str) -> Option<Comparison> {
+        self.metrics.iter().find(|(own, _)| own == name).map(|(_, comparison)| *comparison)
+    }
+
+    /// The table in Markdown.
+    pub fn to_markdown(&self) -> String {
+        format!("{}\n\n{}", self.title(), self.table().to_markdown())
+    }
+
+    fn title(&self) -> String {
+        format!(
+            "{} against {}, the same {} users; p: share of paired resamples in which {} is not above {}.",
+            self.a,
+            self.b,
+            thousands(self.evaluated_users),
+            self.a,
+            self.b
+        )
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(["metric", &self.a, &self.b, "difference", "95 % interval", "p"]);
+        for (name, comparison) in &self.metrics {
+            let Comparison { a, b, difference, p_value } = comparison;
+            let p = if *p_value == 0.0 { "< 0.001".into() } else { format!("{p_value:.3}") };
+            let difference_text = format!("{:+.4}", difference.value);
+            table.push([name.clone(), number(*a), number(*b), difference_text, interval(difference), p]);
+        }
+        table
+    }
+}
+
+impl fmt::Display for ComparisonReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\n{}", self.title(), self.table())
+    }
+}
+
+fn number(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn interval(estimate: &Estimate) -> String {
+    let text = estimate.interval.map(|interval| format!("[{:.4}, {:.4}]", interval.low, interval.high));
+    text.unwrap_or_else(|| "–".into())
+}
+
+/// Named values as one JSON object, in their order.
+fn as_map<T: Serialize, S: Serializer>(named: &[(String, T)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(named.iter().map(|(name, value)| (name, value)))
+}

@@ -5,6 +5,7 @@
 pub mod data;
 pub mod error;
 pub mod ids;
+pub mod index;
 pub mod pipeline;
 pub mod prelude;
 pub mod rng;

@@ -3,4 +3,5 @@
 pub use crate::data::{Interaction, Interactions, Key, Vocab};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::ids::{ItemFilter, ItemId, UserId};
+pub use crate::index::{ExactIndex, HnswConfig, HnswIndex, Similarity, VectorIndex};
 pub use crate::pipeline::{Candidate, Query, Ranker, Recaller, Reranker};

@@ -10,6 +10,7 @@ pub mod losses;
 pub mod metrics;
 pub mod models;
 pub mod persistence;
+pub mod index;
 pub mod pipeline;
 pub mod prelude;
 pub mod rng;

@@ -6,4 +6,5 @@ pub use crate::data::{
 };
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::ids::{ItemFilter, ItemId, UserId};
+pub use crate::index::{ExactIndex, HnswConfig, HnswIndex, Similarity, VectorIndex};
 pub use crate::pipeline::{Candidate, Query, Ranker, Recaller, Reranker};

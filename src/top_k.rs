@@ -60,6 +60,15 @@ impl TopK {
         self.heap.peek().is_some_and(|worst| Entry(item, score) < *worst)
     }
 
+    /// A score below this is not kept, whatever its item: negative infinity until `k` items are held.
+    #[inline]
+    pub fn threshold(&self) -> f32 {
+        match self.heap.peek() {
+            Some(worst) if self.heap.len() == self.k => worst.1,
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
     /// Offers one item.
     #[inline]
     pub fn push(&mut self, item: ItemId, score: f32) {
@@ -92,6 +101,7 @@ mod tests {
             let mut top = TopK::new(k);
             for &(item, score) in all.iter().rev() {
                 let keep = top.would_keep(item, score);
+                prop_assert!(!keep || score >= top.threshold());
                 top.push(item, score);
                 prop_assert_eq!(keep, top.clone().into_sorted().contains(&(item, score)));
             }

@@ -9,6 +9,8 @@ mod plot;
 mod prefetch;
 mod progress;
 mod schedule;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod trainable;
 mod trainer;
 

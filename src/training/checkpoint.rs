@@ -186,9 +186,8 @@ fn read_checkpoint<M: Module>(
         }
         Ok(Some(Bytes::from_bytes_vec(bytes)))
     };
-    let demand = |name: &str| {
-        read(name)?.ok_or_else(|| corrupt(&path, format!("a checksum of {name}"), "none"))
-    };
+    let demand =
+        |name: &str| read(name)?.ok_or_else(|| corrupt(&path, format!("a checksum of {name}"), "none"));
     let load = |name: &str, bytes: Bytes| {
         let record = ModuleRecord::from_bytes(bytes).and_then(|record| model.clone().try_load_record(record));
         record.map_err(|error| corrupt(&checkpoint.join(name), "the model's parameters", error))

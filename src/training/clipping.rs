@@ -47,3 +47,60 @@ impl ModuleVisitor for Scale {
         }
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::rng::Rng;
+
+    #[derive(Module, Debug)]
+    struct Pair {
+        matrix: Param<Tensor<2>>,
+        vector: Param<Tensor<1>>,
+        unused: Param<Tensor<1>>,
+    }
+
+    /// Gradients of Σ a · matrix + Σ b · vector are a and b.
+    fn clipped(a: &[f32], b: &[f32], max_norm: f32) -> Vec<f32> {
+        let device = Device::flex();
+        let zeros = |n: usize| TensorData::new(vec![0.0f32; n], [n]);
+        let module = Pair {
+            matrix: Param::from_data(TensorData::new(vec![0.0f32; a.len()], [a.len() / 2, 2]), &device),
+            vector: Param::from_data(zeros(b.len()), &device),
+            unused: Param::from_data(zeros(1), &device),
+        }
+        .train();
+        let device = module.vector.val().device();
+        let a = Tensor::<2>::from_data(TensorData::new(a.to_vec(), [a.len() / 2, 2]), &device);
+        let b = Tensor::<1>::from_data(TensorData::new(b.to_vec(), [b.len()]), &device);
+        let loss = (module.matrix.val() * a).sum() + (module.vector.val() * b).sum();
+        let grads = GradientsParams::from_grads(loss.backward(), &module);
+        let grads = clip_global_norm(&module, grads, max_norm);
+        assert!(grads.get::<1>(module.unused.id).is_none());
+        let matrix = grads.get::<2>(module.matrix.id).unwrap().into_data();
+        let vector = grads.get::<1>(module.vector.id).unwrap().into_data();
+        matrix.iter::<f32>().chain(vector.iter::<f32>()).collect()
+    }
+
+    #[test]
+    fn equals_a_float64_reference() {
+        let mut rng = Rng::new(4);
+        for (scale, max_norm) in [(1.0, 1.0), (1e-3, 1.0), (1e8, 0.5), (0.0, 1.0)] {
+            let a: Vec<f32> = (0..200).map(|_| (scale * rng.normal()) as f32).collect();
+            let b: Vec<f32> = (0..50).map(|_| (scale * rng.normal()) as f32).collect();
+            let all: Vec<f64> = a.iter().chain(&b).map(|&g| f64::from(g)).collect();
+            let norm = all.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let factor = (f64::from(max_norm) / (norm + 1e-6)).min(1.0);
+            for (found, expected) in clipped(&a, &b, max_norm).into_iter().zip(&all) {
+                approx::assert_relative_eq!(f64::from(found), factor * expected, max_relative = 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_within_the_norm_keep_every_bit() {
+        assert_eq!(clipped(&[0.1, -0.2], &[0.3], 1.0), [0.1, -0.2, 0.3]);
+    }
+}

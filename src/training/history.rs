@@ -64,9 +64,10 @@ impl History {
     /// epoch was validated with a metric.
     pub fn best(&self) -> Option<&EpochSummary> {
         let monitored = |epoch: &EpochSummary| epoch.metrics.first().map(|&(_, value)| value);
-        self.epochs.iter().filter(|epoch| !epoch.metrics.is_empty()).reduce(|best, epoch| {
-            if monitored(epoch) > monitored(best) { epoch } else { best }
-        })
+        self.epochs
+            .iter()
+            .filter(|epoch| !epoch.metrics.is_empty())
+            .reduce(|best, epoch| if monitored(epoch) > monitored(best) { epoch } else { best })
     }
 
     /// The names of the metrics, the monitored one first.

@@ -10,6 +10,8 @@ mod prefetch;
 mod progress;
 mod retrieval_batches;
 mod schedule;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod trainable;
 mod trainer;
 

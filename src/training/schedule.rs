@@ -79,9 +79,7 @@ mod tests {
         assert_eq!(factors(LearningRateSchedule::LinearDecay { warmup_steps: 0 }, 2), [1.0, 0.5, 0.0]);
         let cosine = factors(LearningRateSchedule::CosineDecay { warmup_steps: 1 }, 5);
         let half = 0.5f64.sqrt();
-        for (found, expected) in
-            cosine.iter().zip([1.0, 1.0, 0.5 + 0.5 * half, 0.5, 0.5 - 0.5 * half, 0.0])
-        {
+        for (found, expected) in cosine.iter().zip([1.0, 1.0, 0.5 + 0.5 * half, 0.5, 0.5 - 0.5 * half, 0.0]) {
             assert_abs_diff_eq!(*found, expected, epsilon = 1e-15);
         }
     }

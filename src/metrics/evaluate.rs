@@ -250,11 +250,13 @@ mod tests {
 
     const N_ITEMS: usize = 6;
 
+    type Accident = fn(&mut Vec<Candidate>);
+
     /// Ranks the admitted items by a score of user and item, and then lets an accident happen.
     #[derive(Debug)]
     struct Scripted {
         score: fn(u32, u32) -> f32,
-        accident: fn(&mut Vec<Candidate>),
+        accident: Accident,
     }
 
     impl Scripted {
@@ -329,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_broken_answer_is_an_error() {
-        let accidents: [(fn(&mut Vec<Candidate>), &str); 7] = [
+        let accidents: [(Accident, &str); 7] = [
             (|answer| answer.push(Candidate::new(ItemId(5), -9.0)), "expected at most 2 candidates, found 3"),
             (
                 |answer| answer.reverse(),

@@ -152,7 +152,11 @@ pub struct ComparisonReport {
 }
 
 impl ComparisonReport {
-    pub(super) fn new([a, b]: [&str; 2], evaluation: &Evaluation, metrics: Vec<(String, Comparison)>) -> Self {
+    pub(super) fn new(
+        [a, b]: [&str; 2],
+        evaluation: &Evaluation,
+        metrics: Vec<(String, Comparison)>,
+    ) -> Self {
         let (evaluated_users, one_relevant) = (evaluation.users().len(), evaluation.one_relevant());
         Self { a: a.into(), b: b.into(), evaluated_users, one_relevant, metrics }
     }

@@ -76,18 +76,20 @@ pub fn compare_means(pairs: &[(&[f64], &[f64])], seed: u64) -> Result<Vec<Compar
         differences.push(a.iter().zip(*b).map(|(a, b)| a - b).collect::<Vec<f64>>());
     }
     let columns: Vec<&[f64]> = differences.iter().map(Vec::as_slice).collect();
-    let resampled = resampled_means(&columns, seed)?;
-    Ok(pairs.iter().zip(columns.iter().zip(resampled)).map(compare).collect())
-}
-
-fn compare(((a, b), (differences, resampled)): (&(&[f64], &[f64]), (&&[f64], Vec<f64>))) -> Comparison {
-    let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
-    Comparison {
-        a: mean(a),
-        b: mean(b),
-        difference: estimate(mean(differences), resampled),
-        p_value: not_above as f64 / N_RESAMPLES as f64,
-    }
+    let differences = columns.iter().zip(resampled_means(&columns, seed)?);
+    Ok(pairs
+        .iter()
+        .zip(differences)
+        .map(|((a, b), (own, resampled))| {
+            let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
+            Comparison {
+                a: mean(a),
+                b: mean(b),
+                difference: estimate(mean(own), resampled),
+                p_value: not_above as f64 / N_RESAMPLES as f64,
+            }
+        })
+        .collect())
 }
 
 /// The resampled means of every column, `[columns][N_RESAMPLES]`.

@@ -78,7 +78,9 @@ impl<'a> Peeling<'a> {
         let degrees = vec![0; interactions.n_users() + interactions.n_items()];
         let mut graph = Self { interactions, per_user, per_item, degrees };
         for row in 0..interactions.len() {
-            graph.ends(row).map(|node| graph.degrees[node] += 1);
+            for node in graph.ends(row) {
+                graph.degrees[node] += 1;
+            }
         }
         graph
     }

@@ -208,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn counting_draws_equals_gathering_values() {
+        let mut rng = Rng::new(8);
+        let values: Vec<f64> = (0..101).map(|_| rng.normal()).collect();
+        let found = resampled_means(&[&values], 6).unwrap().remove(0);
+        for (resample, found) in found.into_iter().enumerate() {
+            let mut rng = Rng::stream(6, &[resample as u64]);
+            let drawn: Vec<f64> = (0..values.len()).map(|_| values[rng.below(values.len())]).collect();
+            assert!((found - mean(&drawn)).abs() < 1e-12, "resample {resample}");
+        }
+    }
+
+    #[test]
     fn all_columns_share_their_resamples() {
         let values = coin(100, 0.5, 3);
         let doubled: Vec<f64> = values.iter().map(|value| 2.0 * value).collect();

@@ -143,7 +143,8 @@ struct GradedCase {
 
 #[test]
 fn graded_ndcg() {
-    let gains: [(&str, fn(i32) -> f64); 2] =
+    type Gain = fn(i32) -> f64;
+    let gains: [(&str, Gain); 2] =
         [("linear_gain", f64::from), ("exponential_gain", |relevance| 2f64.powi(relevance) - 1.0)];
     for case in cases::<GradedCase>("graded_ndcg") {
         for (kind, gain) in gains {

@@ -28,11 +28,13 @@ fn popularity() {
     }
 }
 
+type Flaw = fn(&PopularityRecaller, &Query<'_>, usize) -> Result<Vec<Candidate>>;
+
 /// A recaller that keeps its promises but one.
 #[derive(Debug)]
 struct Flawed {
     good: PopularityRecaller,
-    flaw: fn(&PopularityRecaller, &Query<'_>, usize) -> Result<Vec<Candidate>>,
+    flaw: Flaw,
 }
 
 impl Recaller for Flawed {
@@ -44,7 +46,7 @@ impl Recaller for Flawed {
 #[test]
 fn the_suite_finds_every_flaw() {
     let good = PopularityRecaller::fit(&interactions(8));
-    let flaws: [(&str, fn(&PopularityRecaller, &Query<'_>, usize) -> Result<Vec<Candidate>>); 7] = [
+    let flaws: [(&str, Flaw); 7] = [
         ("one too many", |good, query, k| good.recall(query, k + 1)),
         ("worst first", |good, query, k| {
             good.recall(query, k).map(|mut answer| {

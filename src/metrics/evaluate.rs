@@ -113,6 +113,8 @@ pub struct Evaluation {
     users: Vec<UserId>,
     /// One column of per-user values for each metric and, within it, each cut-off.
     columns: Vec<Vec<f64>>,
+    /// Whether every user has exactly one relevant item.
+    one_relevant: bool,
     /// For each cut-off, how often each item was recommended.
     counts: Vec<Vec<u64>>,
 }
@@ -133,6 +135,7 @@ impl Evaluation {
             split: held_out.split().into(),
             masked: held_out.masked().into(),
             n_items: held_out.n_items(),
+            one_relevant: held_out.users().iter().all(|user| user.relevant.len() == 1),
             users: Vec::with_capacity(held_out.users().len()),
             columns: vec![Vec::with_capacity(held_out.users().len()); RankingMetric::ALL.len() * ks.len()],
             counts: vec![vec![0; held_out.n_items()]; ks.len()],
@@ -207,7 +210,13 @@ impl Evaluation {
             self.columns.iter().zip(&other.columns).map(|(a, b)| (a.as_slice(), b.as_slice())).collect();
         let names = keys(&self.ks).map(|(metric, k)| format!("{metric}@{k}"));
         let metrics = names.zip(compare_means(&pairs, seed)?).collect();
-        Ok(ComparisonReport::new([name, other_name], self.users.len(), metrics))
+        Ok(ComparisonReport::new([name, other_name], self, metrics))
+    }
+
+    /// Whether every user has exactly one relevant item, as after leave-one-out. Then hit rate is recall,
+    /// MAP is MRR, and precision is recall / k.
+    pub fn one_relevant(&self) -> bool {
+        self.one_relevant
     }
 
     /// The number of items of the catalogue.
@@ -229,4 +238,192 @@ impl Evaluation {
 /// The columns of an evaluation.
 fn keys(ks: &[usize]) -> impl Iterator<Item = (RankingMetric, usize)> + '_ {
     RankingMetric::ALL.into_iter().flat_map(|metric| ks.iter().map(move |&k| (metric, k)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::held_out::HeldOutUser;
+    use crate::metrics::report::DatasetFacts;
+
+    const N_ITEMS: usize = 6;
+
+    type Accident = fn(&mut Vec<Candidate>);
+
+    /// Ranks the admitted items by a score of user and item, and then lets an accident happen.
+    #[derive(Debug)]
+    struct Scripted {
+        score: fn(u32, u32) -> f32,
+        accident: Accident,
+    }
+
+    impl Scripted {
+        fn new(score: fn(u32, u32) -> f32) -> Self {
+            Self { score, accident: |_| () }
+        }
+    }
+
+    impl Recaller for Scripted {
+        fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
+            let user = query.user().unwrap().0;
+            let admitted = (0..N_ITEMS as u32).filter(|&item| query.filter().admits(ItemId(item)));
+            let mut answer: Vec<Candidate> =
+                admitted.map(|item| Candidate::new(ItemId(item), (self.score)(user, item))).collect();
+            answer.sort_by(|a, b| by_score((a.item, a.score), (b.item, b.score)));
+            answer.truncate(k);
+            (self.accident)(&mut answer);
+            Ok(answer)
+        }
+    }
+
+    fn ids(ids: &[u32]) -> Vec<ItemId> {
+        ids.iter().copied().map(ItemId).collect()
+    }
+
+    fn question(user: u32, seen: &[u32], relevant: &[u32]) -> HeldOutUser {
+        HeldOutUser { user: UserId(user), history: ids(seen), seen: ids(seen), relevant: ids(relevant) }
+    }
+
+    fn held_out(users: Vec<HeldOutUser>) -> HeldOut {
+        HeldOut::new("test", "items seen", N_ITEMS, users).unwrap()
+    }
+
+    fn experiment() -> Experiment {
+        let dataset = DatasetFacts { name: "six items".into(), users: 2, items: 6, interactions: 1_234 };
+        Experiment { protocol: "by hand".into(), dataset, model: "scripted".into(), loss: None, seed: 3 }
+    }
+
+    /// Best first: item 0, 1, 2, …
+    fn by_id(_: u32, item: u32) -> f32 {
+        -(item as f32)
+    }
+
+    #[test]
+    fn worked_out_by_hand() {
+        let held_out = held_out(vec![question(0, &[0, 1], &[3]), question(1, &[2], &[0, 5])]);
+        let evaluation = evaluate(&Scripted::new(by_id), &held_out, &[3, 1, 3]).unwrap();
+        assert_eq!((evaluation.ks(), evaluation.users()), (&[1, 3][..], &[UserId(0), UserId(1)][..]));
+        // User 0 is shown 2, 3, 4; user 1 is shown 0, 1, 3.
+        assert_eq!(evaluation.values(RankingMetric::Mrr, 3), Some(&[0.5, 1.0][..]));
+        assert_eq!(evaluation.values(RankingMetric::Recall, 3), Some(&[1.0, 0.5][..]));
+        assert_eq!(evaluation.mean(RankingMetric::HitRate, 1), Some(0.5));
+        assert_eq!(evaluation.mean(RankingMetric::HitRate, 2), None, "2 is not a cut-off");
+        assert_eq!(evaluation.recommendation_counts(3), Some(&[1, 1, 1, 2, 1, 0][..]));
+        assert_eq!(evaluation.recommendation_counts(1), Some(&[1, 0, 1, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn a_target_that_was_seen_before_competes() {
+        let held_out = held_out(vec![question(0, &[0, 1], &[1])]);
+        let evaluation = evaluate(&Scripted::new(by_id), &held_out, &[1]).unwrap();
+        assert_eq!(evaluation.mean(RankingMetric::HitRate, 1), Some(1.0));
+    }
+
+    #[test]
+    fn more_users_than_a_block() {
+        let users = (0..BLOCK as u32 + 3).map(|user| question(user, &[], &[user % 2])).collect();
+        let evaluation = evaluate(&Scripted::new(by_id), &held_out(users), &[1]).unwrap();
+        let expected: Vec<f64> = (0..BLOCK + 3).map(|user| (1 - user % 2) as f64).collect();
+        assert_eq!(evaluation.values(RankingMetric::HitRate, 1), Some(&expected[..]));
+    }
+
+    #[test]
+    fn a_broken_answer_is_an_error() {
+        let accidents: [(Accident, &str); 7] = [
+            (|answer| answer.push(Candidate::new(ItemId(5), -9.0)), "expected at most 2 candidates, found 3"),
+            (
+                |answer| answer.reverse(),
+                "expected the best candidate first, found item 2 (-2) before item 1 (-1)",
+            ),
+            (|answer| answer[1].score = f32::NAN, "expected finite scores, found NaN for item 2"),
+            (|answer| answer[0].score = f32::INFINITY, "expected finite scores, found inf for item 1"),
+            (|answer| answer[1].item = ItemId(1), "expected distinct items, found item 1 twice"),
+            (|answer| answer[0].item = ItemId(0), "expected only items that the filter admits, found item 0"),
+            (|answer| answer[0].item = ItemId(6), "expected only items that the filter admits, found item 6"),
+        ];
+        let held_out = held_out(vec![question(7, &[0], &[3])]);
+        for (accident, message) in accidents {
+            let error = evaluate(&Scripted { score: by_id, accident }, &held_out, &[2]).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::InvalidAnswer { user: UserId(7), .. }), "{error}");
+            assert_eq!(error.to_string(), format!("the recaller's answer to user 7: {message}"));
+        }
+        let tie = Scripted { score: |_, _| 0.0, accident: |answer| answer.reverse() };
+        assert!(evaluate(&tie, &held_out, &[2]).is_err(), "ties stand in the order of ids");
+    }
+
+    #[test]
+    fn bad_questions_are_named() {
+        let recaller = Scripted::new(by_id);
+        for ks in [&[][..], &[5, 0]] {
+            assert!(evaluate(&recaller, &held_out(vec![question(0, &[], &[1])]), ks).is_err());
+        }
+        let nobody = evaluate(&recaller, &held_out(vec![question(0, &[1], &[])]), &[1]).unwrap();
+        assert_eq!(nobody.mean(RankingMetric::Recall, 1), None);
+        assert_eq!(
+            nobody.report(experiment()).unwrap_err().to_string(),
+            "input: expected at least one user, found none"
+        );
+    }
+
+    #[test]
+    fn a_report_says_what_was_measured_on_what() {
+        let held_out = held_out(vec![question(0, &[0, 1], &[3]), question(1, &[2], &[0, 5])]);
+        let report = evaluate(&Scripted::new(by_id), &held_out, &[3]).unwrap().report(experiment()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["protocol"], "by hand");
+        assert_eq!(json["dataset"]["interactions"], 1_234);
+        assert_eq!((&json["split"], &json["seed"]), (&"test".into(), &3.into()));
+        assert_eq!(json["candidates"], "full, 6 items");
+        assert_eq!(json["metrics"]["recall@3"]["value"], 0.75);
+        assert_eq!(json["metrics"]["recall@3"]["low"], 0.5);
+        assert_eq!(json["metrics"]["recall@3"]["high"], 1.0);
+        assert_eq!(json["metrics"]["coverage@3"]["value"], 5.0 / 6.0);
+        assert_eq!(json["metrics"]["coverage@3"].as_object().unwrap().len(), 1, "no interval");
+        assert_eq!(report.metric("recall@3").unwrap().value, 0.75);
+        assert_eq!(report.metric("recall@4"), None);
+        let text = report.to_string();
+        assert!(text.contains("Candidates: full, 6 items. Masked: items seen, never a target."), "{text}");
+        assert!(text.contains("\nrecall@3     0.7500  [0.5000, 1.0000]      2\n"), "{text}");
+        assert!(report.to_markdown().contains("\n| recall@3 | 0.7500 | [0.5000, 1.0000] | 2 |\n"));
+    }
+
+    #[test]
+    fn two_recallers_side_by_side() {
+        let users = (0..40).map(|user| question(user, &[], &[if user < 30 { 0 } else { 5 }])).collect();
+        let held_out = held_out(users);
+        let a = evaluate(&Scripted::new(by_id), &held_out, &[1]).unwrap();
+        let b = evaluate(&Scripted::new(|_, item| item as f32), &held_out, &[1]).unwrap();
+        let comparison = a.compare("a", &b, "b", 1).unwrap();
+        let hits = comparison.metric("hit_rate@1").unwrap();
+        assert_eq!((hits.a, hits.b, hits.difference.value), (0.75, 0.25, 0.5));
+        assert!(hits.p_value < 0.01 && hits.difference.interval.unwrap().low > 0.0);
+        assert!(comparison.to_string().contains("+0.5000"), "{comparison}");
+        assert_eq!(serde_json::to_value(&comparison).unwrap()["metrics"]["recall@1"]["a"], 0.75);
+        let other = evaluate(&Scripted::new(by_id), &held_out, &[2]).unwrap();
+        assert!(a.compare("a", &other, "other", 1).is_err(), "other cut-offs");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_users_does_not_matter(
+            users in prop::collection::vec(
+                (prop::collection::vec(0u32..6, 0..4), prop::collection::vec(0u32..6, 1..4)), 1..20
+            ),
+            k in 1usize..8,
+        ) {
+            let mut users: Vec<HeldOutUser> = users.iter().enumerate()
+                .map(|(user, (seen, relevant))| question(user as u32, seen, relevant)).collect();
+            let recaller = Scripted::new(|user, item| ((user * 7 + item * 13) % 5) as f32);
+            let forward = evaluate(&recaller, &held_out(users.clone()), &[k]).unwrap();
+            users.reverse();
+            let backward = evaluate(&recaller, &held_out(users), &[k]).unwrap();
+            for metric in RankingMetric::ALL {
+                let (a, b) = (forward.mean(metric, k).unwrap(), backward.mean(metric, k).unwrap());
+                prop_assert!((a - b).abs() < 1e-12, "{}", metric);
+            }
+            prop_assert_eq!(forward.recommendation_counts(k), backward.recommendation_counts(k));
+        }
+    }
 }

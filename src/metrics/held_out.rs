@@ -1,4 +1,4 @@
-use crate::data::Interactions;
+use crate::data::{Csr, Interactions, Sequences};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{ItemId, UserId};
 use crate::pipeline::Query;
@@ -53,7 +53,7 @@ impl HeldOut {
     /// # Errors
     /// Parts over different numbers of users or items.
     pub fn validation(train: &Interactions, validation: &Interactions) -> Result<Self> {
-        Self::from_parts("validation", "items seen in train", &[train], validation)
+        Self::from_parts("validation", "items seen in train", train, validation)
     }
 
     /// The questions of the test part: history and seen items come from the training and the validation
@@ -62,7 +62,11 @@ impl HeldOut {
     /// # Errors
     /// Parts over different numbers of users or items.
     pub fn test(train: &Interactions, validation: &Interactions, test: &Interactions) -> Result<Self> {
-        Self::from_parts("test", "items seen in train and validation", &[train, validation], test)
+        check_same_ids(train, test)?;
+        check_same_ids(validation, test)?;
+        let past = train.iter().chain(validation.iter());
+        let past = Interactions::from_rows(test.n_users(), test.n_items(), past)?;
+        Self::from_parts("test", "items seen in train and validation", &past, test)
     }
 
     /// Questions of any other origin. `split` and `masked` say in every report where the relevant items
@@ -89,18 +93,20 @@ impl HeldOut {
         Ok(Self { split: split.into(), masked: masked.into(), n_items, users })
     }
 
-    fn from_parts(split: &str, masked: &str, past: &[&Interactions], future: &Interactions) -> Result<Self> {
-        let mut users: Vec<HeldOutUser> = (0..future.n_users() as u32)
-            .map(|user| HeldOutUser { user: UserId(user), history: vec![], seen: vec![], relevant: vec![] })
-            .collect();
-        for row in future.iter() {
-            users[row.user.index()].relevant.push(row.item);
-        }
-        for (user, history) in users.iter_mut().zip(histories(past, future)?) {
-            user.seen.clone_from(&history);
-            user.history = history;
-        }
-        Self::new(split, masked, future.n_items(), users)
+    fn from_parts(split: &str, masked: &str, past: &Interactions, future: &Interactions) -> Result<Self> {
+        check_same_ids(past, future)?;
+        let relevant = Csr::by_user(future, |row| row.item);
+        let histories = Sequences::new(past);
+        let users = histories
+            .iter()
+            .map(|(user, history)| HeldOutUser {
+                user,
+                history: history.to_vec(),
+                seen: history.to_vec(),
+                relevant: relevant.row(user).to_vec(),
+            })
+            .filter(|user| !user.relevant.is_empty());
+        Self::new(split, masked, future.n_items(), users.collect())
     }
 
     /// The users and their questions, by ascending user id.
@@ -124,28 +130,17 @@ impl HeldOut {
     }
 }
 
-/// Each user's items in the order of time; rows of equal time keep the order of the parts and of their
-/// rows.
-fn histories(parts: &[&Interactions], like: &Interactions) -> Result<Vec<Vec<ItemId>>> {
-    let mut events: Vec<Vec<(i64, ItemId)>> = vec![Vec::new(); like.n_users()];
-    for part in parts {
-        for (what, expected, found) in [
-            ("number of users of the parts", like.n_users(), part.n_users()),
-            ("number of items of the parts", like.n_items(), part.n_items()),
-        ] {
-            if expected != found {
-                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
-            }
-        }
-        for row in part.iter() {
-            events[row.user.index()].push((row.timestamp, row.item));
+/// Checks that a part has the ids of the part that is asked for.
+fn check_same_ids(part: &Interactions, future: &Interactions) -> Result<()> {
+    for (what, expected, found) in [
+        ("number of users of the parts", future.n_users(), part.n_users()),
+        ("number of items of the parts", future.n_items(), part.n_items()),
+    ] {
+        if expected != found {
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
         }
     }
-    let in_order = |mut events: Vec<(i64, ItemId)>| {
-        events.sort_by_key(|event| event.0);
-        events.into_iter().map(|event| event.1).collect()
-    };
-    Ok(events.into_iter().map(in_order).collect())
+    Ok(())
 }
 
 #[cfg(test)]

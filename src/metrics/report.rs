@@ -64,6 +64,7 @@ pub struct Report {
     masked: String,
     cutoffs: Vec<usize>,
     evaluated_users: usize,
+    one_relevant: bool,
     #[serde(serialize_with = "as_map")]
     metrics: Vec<(String, Estimate)>,
 }
@@ -81,6 +82,7 @@ impl Report {
             masked: format!("{}, never a target", evaluation.masked()),
             cutoffs: evaluation.ks().to_vec(),
             evaluated_users: evaluation.users().len(),
+            one_relevant: evaluation.one_relevant(),
             metrics,
         }
     }
@@ -110,20 +112,21 @@ impl Report {
         let loss = loss.as_ref().map_or(String::new(), |loss| format!(", {loss} loss"));
         format!(
             "{model}{loss}, seed {seed}. Protocol: {protocol}. Data: {}; {} users, {} items, {} interactions. \
-             Split: {}. Candidates: {}. Masked: {}.",
+             Split: {}. Candidates: {}. Masked: {}.{}",
             dataset.name,
             thousands(dataset.users),
             thousands(dataset.items),
             thousands(dataset.interactions),
             self.split,
             self.candidates,
-            self.masked
+            self.masked,
+            if self.one_relevant { ONE_RELEVANT } else { "" }
         )
     }
 
     fn table(&self) -> Table {
         let mut table = Table::new(["metric", "mean", "95 % interval", "users"]);
-        for (name, estimate) in &self.metrics {
+        for (name, estimate) in told(&self.metrics, self.one_relevant) {
             let users = thousands(self.evaluated_users);
             table.push([name.clone(), number(estimate.value), interval(estimate), users]);
         }
@@ -143,13 +146,19 @@ pub struct ComparisonReport {
     a: String,
     b: String,
     evaluated_users: usize,
+    one_relevant: bool,
     #[serde(serialize_with = "as_map")]
     metrics: Vec<(String, Comparison)>,
 }
 
 impl ComparisonReport {
-    pub(super) fn new([a, b]: [&str; 2], evaluated_users: usize, metrics: Vec<(String, Comparison)>) -> Self {
-        Self { a: a.into(), b: b.into(), evaluated_users, metrics }
+    pub(super) fn new(
+        [a, b]: [&str; 2],
+        evaluation: &Evaluation,
+        metrics: Vec<(String, Comparison)>,
+    ) -> Self {
+        let (evaluated_users, one_relevant) = (evaluation.users().len(), evaluation.one_relevant());
+        Self { a: a.into(), b: b.into(), evaluated_users, one_relevant, metrics }
     }
 
     /// The comparisons by name, `recall@200`, in the order of the table.
@@ -180,7 +189,7 @@ impl ComparisonReport {
 
     fn table(&self) -> Table {
         let mut table = Table::new(["metric", &self.a, &self.b, "difference", "95 % interval", "p"]);
-        for (name, comparison) in &self.metrics {
+        for (name, comparison) in told(&self.metrics, self.one_relevant) {
             let Comparison { a, b, difference, p_value } = comparison;
             let p = if *p_value == 0.0 { "< 0.001".into() } else { format!("{p_value:.3}") };
             let difference_text = format!("{:+.4}", difference.value);
@@ -196,6 +205,9 @@ impl fmt::Display for ComparisonReport {
     }
 }
 
+const ONE_RELEVANT: &str =
+    " One relevant item a user: hit rate is recall, MAP is MRR, precision is recall / k.";
+
 fn number(value: f64) -> String {
     format!("{value:.4}")
 }
@@ -203,6 +215,13 @@ fn number(value: f64) -> String {
 fn interval(estimate: &Estimate) -> String {
     let text = estimate.interval.map(|interval| format!("[{:.4}, {:.4}]", interval.low, interval.high));
     text.unwrap_or_else(|| "–".into())
+}
+
+/// The metrics that a table shows: all, but for those that repeat others where one item is relevant.
+fn told<T>(metrics: &[(String, T)], one_relevant: bool) -> impl Iterator<Item = &(String, T)> {
+    const REPEATS: [&str; 3] = ["hit_rate@", "precision@", "map@"];
+    let repeats = move |name: &str| one_relevant && REPEATS.iter().any(|repeat| name.starts_with(repeat));
+    metrics.iter().filter(move |(name, _)| !repeats(name))
 }
 
 /// Named values as one JSON object, in their order.

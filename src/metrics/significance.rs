@@ -76,18 +76,20 @@ pub fn compare_means(pairs: &[(&[f64], &[f64])], seed: u64) -> Result<Vec<Compar
         differences.push(a.iter().zip(*b).map(|(a, b)| a - b).collect::<Vec<f64>>());
     }
     let columns: Vec<&[f64]> = differences.iter().map(Vec::as_slice).collect();
-    let resampled = resampled_means(&columns, seed)?;
-    Ok(pairs.iter().zip(columns.iter().zip(resampled)).map(compare).collect())
-}
-
-fn compare(((a, b), (differences, resampled)): (&(&[f64], &[f64]), (&&[f64], Vec<f64>))) -> Comparison {
-    let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
-    Comparison {
-        a: mean(a),
-        b: mean(b),
-        difference: estimate(mean(differences), resampled),
-        p_value: not_above as f64 / N_RESAMPLES as f64,
-    }
+    let differences = columns.iter().zip(resampled_means(&columns, seed)?);
+    Ok(pairs
+        .iter()
+        .zip(differences)
+        .map(|((a, b), (own, resampled))| {
+            let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
+            Comparison {
+                a: mean(a),
+                b: mean(b),
+                difference: estimate(mean(own), resampled),
+                p_value: not_above as f64 / N_RESAMPLES as f64,
+            }
+        })
+        .collect())
 }
 
 /// The resampled means of every column, `[columns][N_RESAMPLES]`.
@@ -203,6 +205,18 @@ mod tests {
         };
         assert_eq!(on(1, 9), on(5, 9));
         assert_ne!(on(1, 9), on(1, 10));
+    }
+
+    #[test]
+    fn counting_draws_equals_gathering_values() {
+        let mut rng = Rng::new(8);
+        let values: Vec<f64> = (0..101).map(|_| rng.normal()).collect();
+        let found = resampled_means(&[&values], 6).unwrap().remove(0);
+        for (resample, found) in found.into_iter().enumerate() {
+            let mut rng = Rng::stream(6, &[resample as u64]);
+            let drawn: Vec<f64> = (0..values.len()).map(|_| values[rng.below(values.len())]).collect();
+            assert!((found - mean(&drawn)).abs() < 1e-12, "resample {resample}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl SavedIndex {
 }
 
 /// What stands between the version and the checksum, once both are found right.
-fn checked_body<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
+fn checked_body<'a>(path: &'a Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
     let body = bytes
         .strip_prefix(MAGIC)
         .ok_or_else(|| corrupt(path, "a file that starts with `RECSYSIX`", "another start"))?;
@@ -136,14 +136,14 @@ fn checked_body<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
             return Err(ErrorKind::UnsupportedVersion { path, found, supported }.into());
         }
     }
-    let Some((_, checksum)) = rest.bytes.split_last_chunk::<CHECKSUM>() else {
+    let Some((body, checksum)) = rest.bytes.split_last_chunk::<CHECKSUM>() else {
         return Err(corrupt(path, "a checksum", "the end of the file"));
     };
     let end = bytes.len() - CHECKSUM;
     if Sha256::digest(&bytes[..end])[..] != checksum[..] {
         return Err(corrupt(path, "the SHA-256 that the file ends with", "other bytes"));
     }
-    Ok(&rest.bytes[..rest.bytes.len() - CHECKSUM])
+    Ok(body)
 }
 
 pub(super) fn corrupt(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Error {

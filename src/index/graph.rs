@@ -387,9 +387,10 @@ impl Search<'_> {
         if !self.filter.admits(self.graph.items[key.node() as usize]) {
             return;
         }
-        match self.scratch.beam.peek_mut() {
-            Some(mut worst) if full => *worst = Reverse(key),
-            _ => self.scratch.beam.push(Reverse(key)),
+        if !full {
+            self.scratch.beam.push(Reverse(key));
+        } else if let Some(mut worst) = self.scratch.beam.peek_mut() {
+            *worst = Reverse(key);
         }
     }
 

@@ -14,8 +14,9 @@ use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use common::{DataArgs, DatasetName, DeviceName, Prepared};
 use recsys::data::ItemTable;
+use recsys::features::ItemFeatures;
 use recsys::index::{ExactIndex, Similarity, VectorIndex};
-use recsys::layers::ItemFeatures;
+
 use recsys::losses::RetrievalLoss;
 use recsys::metrics::{Evaluation, Experiment, HeldOut, RankingMetric, Report, evaluate};
 use recsys::models::recall::{EmbeddingRecaller, PopularityRecaller, TwoTower, TwoTowerConfig};
@@ -224,10 +225,7 @@ fn train(
     let Prepared { dataset, split, protocol, .. } = data;
     let config = model_config(args);
     let features = match dataset.item_table() {
-        Some(table) => {
-            let genres = table.genres();
-            ItemFeatures::new(table.genre_names().len(), genres.iter().map(|(_, genres)| genres))?
-        }
+        Some(table) => ItemFeatures::genres(table),
         None => ItemFeatures::none(dataset.n_items()),
     };
     let mut batches = RetrievalBatches::new(&split.train, config.loss, config.max_len)?.with_seed(args.seed);

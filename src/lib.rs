@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod error;
+pub mod features;
 pub mod ids;
 pub mod layers;
 pub mod losses;

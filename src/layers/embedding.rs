@@ -1,63 +1,9 @@
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{ErrorKind, Result};
 use crate::layers::Init;
 use crate::rng::Rng;
-
-/// The categories of each item: genres, tags, brands, … A list of lists, stored flat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemFeatures {
-    n_features: usize,
-    /// The categories of item `i` are `features[offsets[i]..offsets[i + 1]]`.
-    offsets: Vec<usize>,
-    features: Vec<u32>,
-}
-
-impl ItemFeatures {
-    /// One list of categories, each in `0..n_features`, per item.
-    ///
-    /// # Errors
-    /// A category outside its range, with the item's number (counted from 1).
-    pub fn new<L: AsRef<[u32]>>(n_features: usize, items: impl IntoIterator<Item = L>) -> Result<Self> {
-        let (mut offsets, mut features) = (vec![0], Vec::new());
-        for list in items {
-            let list = list.as_ref();
-            if let Some(feature) = list.iter().find(|&&feature| feature as usize >= n_features) {
-                let location = Location::memory().line(offsets.len() as u64);
-                let expected = format!("a feature below {n_features}");
-                return Err(Error::input(location, expected, feature.to_string()));
-            }
-            features.extend_from_slice(list);
-            offsets.push(features.len());
-        }
-        Ok(Self { n_features, offsets, features })
-    }
-
-    /// `n_items` items of which nothing is known.
-    pub fn none(n_items: usize) -> Self {
-        Self { n_features: 0, offsets: vec![0; n_items + 1], features: Vec::new() }
-    }
-
-    /// The number of items.
-    pub fn n_items(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// The number of categories.
-    pub fn n_features(&self) -> usize {
-        self.n_features
-    }
-
-    /// The categories of an item.
-    ///
-    /// # Panics
-    /// If `item` is not below [`n_items`](Self::n_items).
-    pub fn of(&self, item: usize) -> &[u32] {
-        &self.features[self.offsets[item]..self.offsets[item + 1]]
-    }
-}
 
 /// x(i) = e_id(i) + mean of e_c over the categories c of item i, from **one** table of
 /// `n_items + n_features` rows with **one** gather.
@@ -71,45 +17,42 @@ pub struct MultiHotEmbedding {
     rows: Param<Tensor<2, Int>>,
     /// Their weights: 1 for the id, 1 / number of categories, 0 for padding: `[n_items + 1, width]`.
     weights: Param<Tensor<2>>,
-    #[module(skip)]
-    features: ItemFeatures,
 }
 
 impl MultiHotEmbedding {
-    /// A fresh table, N(0, std²).
-    pub fn new(features: &ItemFeatures, d: usize, std: f64, rng: &mut Rng, device: &Device) -> Self {
-        let n_items = features.n_items();
-        let most = (0..n_items).map(|item| features.of(item).len()).max().unwrap_or(0);
-        let width = 1 + most;
+    /// A fresh table, N(0, std²), for items with these categories, each in `0..n_features`.
+    pub fn new(
+        n_features: usize,
+        categories: &[&[u32]],
+        d: usize,
+        std: f64,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
+        let n_items = categories.len();
+        let width = 1 + categories.iter().map(|list| list.len()).max().unwrap_or(0);
         let mut rows = vec![0i64; (n_items + 1) * width];
         let mut weights = vec![0f32; (n_items + 1) * width];
-        for item in 0..n_items {
+        for (item, list) in categories.iter().enumerate() {
             rows[item * width] = item as i64;
             weights[item * width] = 1.0;
-            let categories = features.of(item);
-            for (slot, &category) in categories.iter().enumerate() {
+            for (slot, &category) in list.iter().enumerate() {
                 rows[item * width + 1 + slot] = (n_items + category as usize) as i64;
-                weights[item * width + 1 + slot] = 1.0 / categories.len() as f32;
+                weights[item * width + 1 + slot] = 1.0 / list.len() as f32;
             }
         }
         let shape = [n_items + 1, width];
         let rows = Tensor::from_data(TensorData::new(rows, shape), device);
         Self {
-            table: Init::Normal { std }.param([n_items + features.n_features(), d], rng, device),
-            rows: Param::initialized(burn::module::ParamId::new(), rows),
+            table: Init::Normal { std }.param([n_items + n_features, d], rng, device),
+            rows: Param::initialized(ParamId::new(), rows),
             weights: Param::from_data(TensorData::new(weights, shape), device).set_require_grad(false),
-            features: features.clone(),
         }
-    }
-
-    /// The categories it was made for.
-    pub fn features(&self) -> &ItemFeatures {
-        &self.features
     }
 
     /// The number of items.
     pub fn n_items(&self) -> usize {
-        self.features.n_items()
+        self.rows.shape().dims::<2>()[0] - 1
     }
 
     /// The vectors of these items; the id `n_items` stands for padding and gives 0.
@@ -144,5 +87,33 @@ pub(crate) fn check_ids(what: &'static str, ids: impl IntoIterator<Item = u32>, 
     match ids.into_iter().find(|&id| id as usize >= bound) {
         Some(id) => Err(ErrorKind::IdOutOfRange { what, id: id.into(), bound: bound as u64 }.into()),
         None => Ok(()),
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::layers::{id_tensor, read};
+
+    #[test]
+    fn id_plus_the_mean_of_the_categories_and_zero_for_padding() {
+        let device = Device::flex();
+        let categories: [&[u32]; 3] = [&[1], &[], &[0, 1]];
+        let layer = MultiHotEmbedding::new(2, &categories, 4, 1.0, &mut Rng::new(1), &device);
+        let table = read(layer.table.val()).unwrap();
+        let row = |i: usize| &table[i * 4..(i + 1) * 4];
+        let expected: Vec<f32> = [
+            (0..4).map(|j| (row(2)[j] + 0.5 * row(3)[j] + 0.5 * row(4)[j])).collect(),
+            vec![0.0; 4],
+            (0..4).map(|j| row(0)[j] + row(4)[j]).collect(),
+            row(1).to_vec(),
+        ]
+        .concat();
+        let found = read(layer.forward(id_tensor(&[2, 3, 0, 1], &device))).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        let all = read(layer.all()).unwrap();
+        assert_eq!(all, read(layer.forward(id_tensor(&[0, 1, 2, 3], &device))).unwrap());
     }
 }

@@ -11,7 +11,7 @@ mod pooling;
 pub use activation::Activation;
 pub use dropout::dropout;
 pub(crate) use embedding::check_ids;
-pub use embedding::{ItemFeatures, MultiHotEmbedding};
+pub use embedding::MultiHotEmbedding;
 pub use init::{Init, linear};
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};

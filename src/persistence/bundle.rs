@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -252,7 +252,7 @@ mod tests {
         let writer = BundleWriter::create(target)?;
         writer.write_json("numbers.json", numbers)?;
         let path = writer.path("raw.bin");
-        File::create(&path).and_then(|mut file| file.write_all(b"abc")).map_err(Error::io(&path))?;
+        fs::write(&path, b"abc").map_err(Error::io(&path))?;
         writer.finish("numbers")
     }
 

@@ -5,8 +5,8 @@ use burn::tensor::Device;
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
+use crate::features::ItemFeatures;
 use crate::index::{self, VectorIndex};
-use crate::layers::ItemFeatures;
 use crate::models::recall::{EmbeddingRecaller, PopularityRecaller, TwoTower, TwoTowerConfig};
 use crate::persistence::{Bundle, BundleWriter};
 use crate::pipeline::QueryEncoder;

@@ -14,8 +14,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::features::ItemFeatures;
 use crate::layers::{
-    HistoryPooling, Init, ItemFeatures, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout,
+    HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout,
     id_tensor, l2_normalize, read,
 };
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
@@ -115,18 +116,20 @@ impl TwoTowerConfig {
     pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
         self.validate()?;
         let rng = &mut Rng::stream(seed, &[0]);
+        let categories: Vec<&[u32]> = items.iter().collect();
         let std = (1.0 / self.d_embedding as f64).sqrt();
         let d_user = if self.user_embedding { self.d_embedding } else { 0 };
         let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
         Ok(TwoTower {
-            items: MultiHotEmbedding::new(items, self.d_embedding, std, rng, device),
+            items: MultiHotEmbedding::new(items.n_features(), &categories, self.d_embedding, std, rng, device),
             // One row more, never trained, speaks for a user who is not known.
             users: self.user_embedding.then(|| Init::Normal { std }.param([n_users + 1, d_user], rng, device)),
             pooling: self.pooling.init(self.max_len, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
             log_temperature: log_temperature.set_require_grad(self.learn_temperature),
+            features: items.clone(),
             config: self.clone(),
         })
     }
@@ -142,6 +145,8 @@ pub struct TwoTower {
     item_mlp: Mlp,
     log_temperature: Param<Tensor<1>>,
     #[module(skip)]
+    features: ItemFeatures,
+    #[module(skip)]
     config: TwoTowerConfig,
 }
 
@@ -153,7 +158,7 @@ impl TwoTower {
 
     /// The categories of the items, as they were given to [`TwoTowerConfig::init`].
     pub fn item_features(&self) -> &ItemFeatures {
-        self.items.features()
+        &self.features
     }
 
     /// The number of users it knows: 0 without a user embedding.

@@ -226,7 +226,8 @@ impl<M: Trainable> Run<M> {
         if self.unread.len() == STEPS_PER_READ {
             self.read_losses()?;
         }
-        if self.config().checkpoint_every_steps.is_some_and(|steps| self.standing.step % steps == 0) {
+        if self.config().checkpoint_every_steps.is_some_and(|steps| self.standing.step.is_multiple_of(steps))
+        {
             self.read_losses()?;
             self.write_checkpoint()?;
         }
@@ -249,7 +250,7 @@ impl<M: Trainable> Run<M> {
 
         let epoch = self.standing.history.epochs.len() + 1;
         let last = epoch == self.config().epochs;
-        let validated = last || epoch % self.config().validate_every == 0;
+        let validated = last || epoch.is_multiple_of(self.config().validate_every);
         let metrics = if validated { self.check_metrics(validate(&model)?)? } else { Vec::new() };
         self.close_epoch(EpochSummary {
             epoch,

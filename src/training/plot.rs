@@ -22,7 +22,14 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// A curve over the epochs.
+/// Curves over the epochs that share an axis.
+struct Panel<'a> {
+    axis: &'static str,
+    curves: Vec<Curve<'a>>,
+    /// The corner that curves of this kind leave free.
+    legend: SeriesLabelPosition,
+}
+
 struct Curve<'a> {
     name: &'a str,
     points: Vec<(f64, f64)>,
@@ -41,18 +48,20 @@ pub(super) fn write_svg(history: &History, path: &Path) -> Result<()> {
 fn draw(history: &History) -> Result<String, String> {
     let loss = history.epochs.iter().map(|epoch| (epoch.epoch as f64, epoch.loss)).collect();
     let loss = vec![Curve { name: "training loss", points: loss }];
-    let metrics: Vec<Curve<'_>> =
+    let metrics: Vec<_> =
         history.metric_names().into_iter().map(|name| metric_curve(history, name)).collect();
-    let panels: Vec<(&str, Vec<Curve<'_>>)> =
-        [("loss", loss), ("metric", metrics)].into_iter().filter(|(_, curves)| !curves.is_empty()).collect();
+    let mut panels = vec![Panel { axis: "loss", curves: loss, legend: SeriesLabelPosition::UpperRight }];
+    if !metrics.is_empty() {
+        panels.push(Panel { axis: "metric", curves: metrics, legend: SeriesLabelPosition::LowerRight });
+    }
     let epochs = 1.0..history.epochs.len().max(2) as f64;
 
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE).map_err(|error| error.to_string())?;
-        for (area, (axis, curves)) in root.split_evenly((panels.len(), 1)).iter().zip(&panels) {
-            draw_panel(area, axis, epochs.clone(), curves).map_err(|error| error.to_string())?;
+        for (area, panel) in root.split_evenly((panels.len(), 1)).iter().zip(&panels) {
+            draw_panel(area, epochs.clone(), panel).map_err(|error| error.to_string())?;
         }
         root.present().map_err(|error| error.to_string())?;
     }
@@ -67,11 +76,10 @@ fn metric_curve<'a>(history: &'a History, name: &'a str) -> Curve<'a> {
 
 fn draw_panel<'a>(
     area: &DrawingArea<SVGBackend<'a>, Shift>,
-    axis: &str,
     epochs: Range<f64>,
-    curves: &[Curve<'_>],
+    panel: &Panel<'_>,
 ) -> Result<(), Box<dyn std::error::Error + 'a>> {
-    let values = value_range(curves);
+    let values = value_range(&panel.curves);
     let digits = (1.0 - (values.end - values.start).log10().floor()).clamp(0.0, 12.0) as usize;
     let mut chart = ChartBuilder::on(area)
         .margin(16)
@@ -81,7 +89,7 @@ fn draw_panel<'a>(
     chart
         .configure_mesh()
         .x_desc("epoch")
-        .y_desc(axis)
+        .y_desc(panel.axis)
         .x_labels((epochs.end as usize).min(20))
         .y_labels(6)
         .x_label_formatter(&|epoch| format!("{epoch:.0}"))
@@ -91,7 +99,7 @@ fn draw_panel<'a>(
         .bold_line_style(RGBColor(225, 225, 225))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+    for (curve, colour) in panel.curves.iter().zip(COLOURS.iter().cycle()) {
         let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)).point_size(3);
         chart
             .draw_series(line)?
@@ -103,7 +111,7 @@ fn draw_panel<'a>(
         .label_font(("sans-serif", 14))
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(180, 180, 180))
-        .position(SeriesLabelPosition::UpperRight)
+        .position(panel.legend.clone())
         .draw()?;
     Ok(())
 }

@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 /// A module that can be fitted: it turns a batch into a scalar loss.
 ///
 /// `loss` builds its tensors on the model's own device and reads nothing back from it, so that a
-/// training step never waits for the device.
+/// training step never waits for the device. What is random in it (negatives, dropout) comes with the
+/// batch, as values or as a seed: a module has no state that a resumed training could lack.
 pub trait Trainable: Module {
     /// What one step learns from: host data, prepared off the training thread.
     type Batch: Send;

@@ -26,6 +26,53 @@ const STEPS_PER_READ: usize = 50;
 /// With a checkpoint folder, calling [`fit`](Self::fit) again after an interruption continues the run
 /// on the identical trajectory, also from the middle of an epoch: on the CPU, weights and history are
 /// the same bit by bit.
+///
+/// ```
+/// use burn::module::{Module, Param};
+/// use burn::tensor::{Device, Tensor};
+/// use recsys::training::{BatchSource, Trainable, Trainer, TrainingConfig};
+///
+/// /// y = slope · x
+/// #[derive(Module, Debug)]
+/// struct Line {
+///     slope: Param<Tensor<1>>,
+/// }
+///
+/// impl Trainable for Line {
+///     type Batch = [f32; 4];
+///
+///     fn loss(&self, x: [f32; 4]) -> Tensor<1> {
+///         let x = Tensor::<1>::from_floats(x, &self.slope.val().device());
+///         (self.slope.val() * x.clone() - x * 3.0).square().mean()
+///     }
+/// }
+///
+/// struct Numbers;
+///
+/// impl BatchSource for Numbers {
+///     type Batch = [f32; 4];
+///
+///     fn n_batches(&self) -> usize {
+///         20
+///     }
+///
+///     fn epoch(&self, _epoch: usize) -> Box<dyn Iterator<Item = [f32; 4]> + Send + '_> {
+///         Box::new((0..20).map(|batch| [1.0, 2.0, -1.0, batch as f32 / 10.0]))
+///     }
+/// }
+///
+/// # #[cfg(feature = "flex")] {
+/// let model = Line { slope: Param::from_data([1.0], &Device::flex()) };
+/// let trainer = Trainer::new(TrainingConfig::default().with_learning_rate(0.1).with_epochs(10))?;
+/// let fitted = trainer.fit(model, &Numbers, |model| {
+///     let slope: f64 = model.slope.val().into_scalar();
+///     Ok(vec![("closeness".to_owned(), -(slope - 3.0).abs())])
+/// })?;
+/// println!("{}", fitted.history);
+/// assert!(fitted.history.best().unwrap().metric("closeness").unwrap() > -0.01);
+/// # }
+/// # Ok::<(), recsys::error::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Trainer {
     config: TrainingConfig,
@@ -57,8 +104,9 @@ impl Trainer {
     /// each time, or none. If it fails, so does the fit.
     ///
     /// # Errors
-    /// [`Diverged`](ErrorKind::Diverged) at the first step whose loss is not finite, with the last
-    /// checkpoint, which is from before that step; [`NonFinite`](ErrorKind::NonFinite) for a metric; an
+    /// [`Diverged`](ErrorKind::Diverged) at the first step whose loss is not finite, or after which the
+    /// weights are not (its loss is then given as NaN), with the last checkpoint, which is from before
+    /// that step; [`NonFinite`](ErrorKind::NonFinite) for a metric; an
     /// epoch without batches; a model without parameters; a checkpoint that cannot be read or written,
     /// or is that of another config, batch source or model; whatever `validate` returns.
     ///
@@ -178,7 +226,8 @@ impl<M: Trainable> Run<M> {
         if self.unread.len() == STEPS_PER_READ {
             self.read_losses()?;
         }
-        if self.config().checkpoint_every_steps.is_some_and(|steps| self.standing.step % steps == 0) {
+        if self.config().checkpoint_every_steps.is_some_and(|steps| self.standing.step.is_multiple_of(steps))
+        {
             self.read_losses()?;
             self.write_checkpoint()?;
         }
@@ -201,7 +250,7 @@ impl<M: Trainable> Run<M> {
 
         let epoch = self.standing.history.epochs.len() + 1;
         let last = epoch == self.config().epochs;
-        let validated = last || epoch % self.config().validate_every == 0;
+        let validated = last || epoch.is_multiple_of(self.config().validate_every);
         let metrics = if validated { self.check_metrics(validate(&model)?)? } else { Vec::new() };
         self.close_epoch(EpochSummary {
             epoch,

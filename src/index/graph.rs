@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
 
-use instant_distance::Builder;
+use instant_distance::{Builder, Heuristic};
 use pulp::{Simd, WithSimd};
 use rayon::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize, Serializer};
@@ -57,7 +57,11 @@ impl Graph {
     pub(super) fn build(exact: &ExactIndex, ef_construction: usize, seed: u64, threads: usize) -> Result<Self> {
         let (rows, width) = equal_norm_rows(exact);
         let points = rows.chunks_exact(width).map(Point).collect();
-        let builder = Builder::default().ef_construction(ef_construction).seed(seed);
+        // Links that another link already covers are dropped, not kept to fill the slots: that builds ten
+        // times as fast, and searches faster too.
+        let heuristic = Heuristic { extend_candidates: false, keep_pruned: false };
+        let builder =
+            Builder::default().ef_construction(ef_construction).select_heuristic(Some(heuristic)).seed(seed);
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| {
             Error::config("HnswConfig::n_build_threads", "a number of threads that can be started", error)
         })?;

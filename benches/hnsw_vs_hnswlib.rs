@@ -6,7 +6,7 @@
 //! RECSYS_PYTHON=python3 cargo bench --bench hnsw_vs_hnswlib
 //! ```
 //! `RECSYS_BASE` and `RECSYS_QUERIES` name `.npy` files (f32, two axes) to use instead;
-//! `RECSYS_BUILD_THREADS` sets the threads of both builds (default 1).
+//! `RECSYS_BUILD_THREADS` sets the threads of both builds (default 1), `RECSYS_ROUNDS` the rounds (default 3).
 
 use std::env;
 use std::fs::{self, File};
@@ -19,7 +19,6 @@ use recsys::prelude::*;
 use recsys::rng::Rng;
 
 const K: usize = 10;
-const ROUNDS: usize = 3;
 
 /// Row-major vectors.
 struct Matrix {
@@ -34,10 +33,11 @@ fn main() {
     let (base_file, queries_file) = (folder.join("base.npy"), folder.join("queries.npy"));
     write_npy(&base_file, &base).expect("base.npy is written");
     write_npy(&queries_file, &queries).expect("queries.npy is written");
-    let threads = env::var("RECSYS_BUILD_THREADS").map_or(1, |n| n.parse().expect("a number of threads"));
+    let number = |name, default| env::var(name).map_or(default, |n| n.parse().expect("a whole number"));
+    let (threads, rounds) = (number("RECSYS_BUILD_THREADS", 1), number("RECSYS_ROUNDS", 3));
 
-    for round in 1..=ROUNDS {
-        println!("round {round} of {ROUNDS}");
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
         ours(&base, &queries, threads, round == 1);
         if let Ok(python) = env::var("RECSYS_PYTHON") {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/hnswlib_peer.py");

@@ -322,25 +322,25 @@ impl WithSimd for Search<'_> {
     type Output = Option<Vec<(ItemId, f32)>>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) -> Self::Output {
+    fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
         let (lowest, upper) = self.graph.layers.split_last()?;
-        let [score] = dots::<S, 1>(&self.scratch.query, [self.graph.row(0)]);
+        let [score] = dots(simd, &self.scratch.query, [self.graph.row(0)]);
         let mut entry = Key::new(0, score);
         for layer in upper {
-            entry = self.descend::<S>(layer, entry);
+            entry = self.descend(simd, layer, entry);
         }
-        self.spread::<S>(lowest, entry).then(|| self.answer::<S>())
+        self.spread(simd, lowest, entry).then(|| self.answer::<S>())
     }
 }
 
 impl Search<'_> {
     /// The node of this layer from which no link leads nearer.
     #[inline(always)]
-    fn descend<S: Simd>(&mut self, layer: &Layer, mut nearest: Key) -> Key {
+    fn descend<S: Simd>(&mut self, simd: S, layer: &Layer, mut nearest: Key) -> Key {
         loop {
             self.scratch.nodes.clear();
             self.scratch.nodes.extend_from_slice(layer.links(nearest.node()));
-            self.score_nodes::<S>();
+            self.score_nodes(simd);
             let keys = self.scratch.nodes.iter().zip(&self.scratch.scores).map(|(&node, &s)| Key::new(node, s));
             match keys.max() {
                 Some(next) if next > nearest => nearest = next,
@@ -351,7 +351,7 @@ impl Search<'_> {
 
     /// Fills the beam from `entry`; whether `k` admissible nodes were found within the budget.
     #[inline(always)]
-    fn spread<S: Simd>(&mut self, layer: &Layer, entry: Key) -> bool {
+    fn spread<S: Simd>(&mut self, simd: S, layer: &Layer, entry: Key) -> bool {
         self.scratch.visited.clear(self.graph.items.len());
         self.scratch.open.clear();
         self.scratch.beam.clear();
@@ -369,7 +369,7 @@ impl Search<'_> {
             if n_visited > self.budget {
                 return false;
             }
-            self.score_nodes::<S>();
+            self.score_nodes(simd);
             for i in 0..self.scratch.nodes.len() {
                 self.offer(Key::new(self.scratch.nodes[i], self.scratch.scores[i]));
             }
@@ -400,15 +400,15 @@ impl Search<'_> {
 
     /// Scores `scratch.nodes` into `scratch.scores`.
     #[inline(always)]
-    fn score_nodes<S: Simd>(&mut self) {
+    fn score_nodes<S: Simd>(&mut self, simd: S) {
         let Scratch { query, nodes, scores, .. } = &mut *self.scratch;
         scores.clear();
         let (together, rest) = nodes.as_chunks::<TOGETHER>();
         for nodes in together {
-            scores.extend(dots::<S, TOGETHER>(query, nodes.map(|node| self.graph.row(node))));
+            scores.extend(dots(simd, query, nodes.map(|node| self.graph.row(node))));
         }
         for &node in rest {
-            scores.extend(dots::<S, 1>(query, [self.graph.row(node)]));
+            scores.extend(dots(simd, query, [self.graph.row(node)]));
         }
     }
 

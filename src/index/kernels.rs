@@ -12,8 +12,8 @@ pub(super) const BLOCK: usize = 64;
 /// Items and queries of the register tile: 6 × 16 sums fill 12 of the 16 registers of AVX2.
 pub(super) const TILE_ITEMS: usize = 16;
 pub(super) const TILE_QUERIES: usize = 6;
-/// Rows of a graph are padded with zeros to a multiple of this.
-pub(super) const ROW_LANES: usize = 8;
+/// Rows of a graph are padded with zeros to a multiple of this, the widest vector of any machine.
+pub(super) const ROW_LANES: usize = 16;
 
 /// Runs `kernel` with the widest instructions of this machine.
 pub(super) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
@@ -55,32 +55,39 @@ pub(super) fn score<S: Simd>(query: &[f32], item: &[f32]) -> f32 {
 
 /// The dot products of `query` with `R` rows, all padded to [`ROW_LANES`], summed lane by lane.
 #[inline(always)]
-pub(super) fn dots<S: Simd, const R: usize>(query: &[f32], rows: [&[f32]; R]) -> [f32; R] {
-    let query = query.as_chunks::<ROW_LANES>().0;
-    let rows = rows.map(|row| &row.as_chunks::<ROW_LANES>().0[..query.len()]);
-    let mut sums = [[0.0; ROW_LANES]; R];
-    for (j, q) in query.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            for lane in 0..ROW_LANES {
-                sums[lane] = mul_add::<S>(q[lane], row[j][lane], sums[lane]);
-            }
+pub(super) fn dots<S: Simd, const R: usize>(simd: S, query: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let query = S::as_simd_f32s(query).0;
+    let rows = rows.map(|row| &S::as_simd_f32s(row).0[..query.len()]);
+    let mut sums = [simd.splat_f32s(0.0); R];
+    for (j, &q) in query.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = simd.mul_add_e_f32s(q, row[j], *sum);
         }
     }
-    sums.map(|[a, b, c, d, e, f, g, h]| ((a + e) + (c + g)) + ((b + f) + (d + h)))
+    sums.map(|sum| simd.reduce_sum_f32s(sum))
 }
 
-/// The dot product of two rows, as [`dots`] sums it.
+/// The dot product of two rows padded to [`ROW_LANES`].
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     struct Dot<'a>(&'a [f32], &'a [f32]);
     impl WithSimd for Dot<'_> {
         type Output = f32;
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> f32 {
-            // Two halves with sums of their own: one chain of additions would wait for itself.
-            let half = self.0.len() / ROW_LANES / 2 * ROW_LANES;
-            let [head] = dots::<S, 1>(&self.0[..half], [&self.1[..half]]);
-            let [tail] = dots::<S, 1>(&self.0[half..], [&self.1[half..]]);
-            head + tail
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            // Four sums: one chain of additions would wait for itself.
+            let (a, a_rest) = S::as_simd_f32s(self.0).0.as_chunks::<4>();
+            let (b, b_rest) = S::as_simd_f32s(self.1).0.as_chunks::<4>();
+            let mut sums = [simd.splat_f32s(0.0); 4];
+            for (a, b) in a.iter().zip(b) {
+                for lane in 0..4 {
+                    sums[lane] = simd.mul_add_e_f32s(a[lane], b[lane], sums[lane]);
+                }
+            }
+            for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+                *sum = simd.mul_add_e_f32s(a, b, *sum);
+            }
+            let [a, b, c, d] = sums;
+            simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
         }
     }
     dispatch(Dot(a, b))

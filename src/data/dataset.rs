@@ -108,10 +108,13 @@ impl Dataset {
     /// ones, and vocabularies and tables follow.
     pub fn compact(self) -> Self {
         let (interactions, users, items) = self.interactions.compact();
+        let keys = |vocab: &Vocab, ids: &mut dyn Iterator<Item = u32>| {
+            vocab.select(&ids.collect::<Vec<_>>()).expect("ascending ids below the size of the vocabulary")
+        };
         Self {
             interactions,
-            users: self.users.select_distinct(users.iter().map(|user| user.0)),
-            items: self.items.select_distinct(items.iter().map(|item| item.0)),
+            users: keys(&self.users, &mut users.iter().map(|user| user.0)),
+            items: keys(&self.items, &mut items.iter().map(|item| item.0)),
             item_table: self.item_table.map(|table| table.select(&items)),
             user_table: self.user_table.map(|table| table.select(&users)),
         }

@@ -40,7 +40,7 @@ impl Interactions {
     /// Joins four columns into a table over `n_users` users and `n_items` items.
     ///
     /// # Errors
-    /// Columns of different lengths, an id outside its range, a value that is not finite, a negative
+    /// Columns of different lengths, 2^32 rows or more, an id outside its range, a value that is not finite, a negative
     /// time; each names the row (counted from 1).
     pub fn new(
         n_users: usize,
@@ -158,6 +158,111 @@ impl Interactions {
             },
         }
     }
+
+    /// The rows for which `keep` is true, in their order, over the same ids.
+    pub fn retain(self, mut keep: impl FnMut(Interaction) -> bool) -> Self {
+        self.retain_where(|table, row| keep(table.row(row)))
+    }
+
+    /// The rows for whose number `keep` is true, in their order, over the same ids.
+    pub(super) fn retain_rows(self, mut keep: impl FnMut(usize) -> bool) -> Self {
+        self.retain_where(|_, row| keep(row))
+    }
+
+    /// Moves the rows to keep to the front of the columns, so that no second table is needed.
+    fn retain_where(mut self, mut keep: impl FnMut(&Self, usize) -> bool) -> Self {
+        let mut kept = 0;
+        for row in 0..self.len() {
+            if keep(&self, row) {
+                self.columns.users[kept] = self.columns.users[row];
+                self.columns.items[kept] = self.columns.items[row];
+                self.columns.values[kept] = self.columns.values[row];
+                self.columns.timestamps[kept] = self.columns.timestamps[row];
+                kept += 1;
+            }
+        }
+        fn shorten<T>(column: &mut Vec<T>, rows: usize) {
+            column.truncate(rows);
+            column.shrink_to_fit();
+        }
+        shorten(&mut self.columns.users, kept);
+        shorten(&mut self.columns.items, kept);
+        shorten(&mut self.columns.values, kept);
+        shorten(&mut self.columns.timestamps, kept);
+        self
+    }
+
+    /// A copy of the rows for whose number `keep` is true, in their order, over the same ids.
+    pub(super) fn rows_where(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let n_rows = (0..self.len()).filter(|&row| keep(row)).count();
+        let gather = Gather { keep, n_rows };
+        let columns = &self.columns;
+        Self {
+            columns: Columns {
+                n_users: columns.n_users,
+                n_items: columns.n_items,
+                users: gather.of(&columns.users),
+                items: gather.of(&columns.items),
+                values: gather.of(&columns.values),
+                timestamps: gather.of(&columns.timestamps),
+            },
+        }
+    }
+
+    /// These rows, then those of a table over the same ids.
+    pub(super) fn followed_by(&self, next: &Self) -> Self {
+        let (first, next) = (&self.columns, &next.columns);
+        Self {
+            columns: Columns {
+                n_users: first.n_users,
+                n_items: first.n_items,
+                users: [&first.users[..], &next.users].concat(),
+                items: [&first.items[..], &next.items].concat(),
+                values: [&first.values[..], &next.values].concat(),
+                timestamps: [&first.timestamps[..], &next.timestamps].concat(),
+            },
+        }
+    }
+
+    /// The same rows over new ids without gaps, and the old id of each new one, ascending.
+    pub(super) fn compact(mut self) -> (Self, Vec<UserId>, Vec<ItemId>) {
+        let columns = &mut self.columns;
+        let users = close_gaps(columns.n_users, &mut columns.users);
+        let items = close_gaps(columns.n_items, &mut columns.items);
+        (columns.n_users, columns.n_items) = (users.len(), items.len());
+        (self, users, items)
+    }
+}
+
+/// Copies some of the elements of columns of equal length.
+struct Gather<F> {
+    keep: F,
+    n_rows: usize,
+}
+
+impl<F: Fn(usize) -> bool> Gather<F> {
+    fn of<T: Copy>(&self, column: &[T]) -> Vec<T> {
+        let mut kept = Vec::with_capacity(self.n_rows);
+        kept.extend(column.iter().enumerate().filter(|&(row, _)| (self.keep)(row)).map(|(_, &value)| value));
+        kept
+    }
+}
+
+/// Renumbers the ids of a column from 0 without gaps, in their order; returns the old id of each new one.
+fn close_gaps<T: Copy + From<u32> + Into<usize>>(n_ids: usize, column: &mut [T]) -> Vec<T> {
+    const UNUSED: u32 = u32::MAX;
+    let mut new_ids = vec![UNUSED; n_ids];
+    for &id in column.iter() {
+        new_ids[id.into()] = 0;
+    }
+    let used: Vec<usize> = (0..n_ids).filter(|&id| new_ids[id] != UNUSED).collect();
+    for (new, &old) in used.iter().enumerate() {
+        new_ids[old] = new as u32;
+    }
+    for id in column {
+        *id = new_ids[(*id).into()].into();
+    }
+    used.into_iter().map(|id| T::from(id as u32)).collect()
 }
 
 impl TryFrom<Columns> for Interactions {
@@ -173,6 +278,9 @@ impl TryFrom<Columns> for Interactions {
             if found != rows {
                 return Err(ErrorKind::LengthMismatch { what, expected: rows, found }.into());
             }
+        }
+        if u32::try_from(rows).is_err() {
+            return Err(Error::input(Location::memory(), "fewer than 2^32 rows", rows.to_string()));
         }
         let invalid = |row: usize, column: &str, expected: String, found: String| {
             Error::input(Location::memory().line(row as u64 + 1).column(column), expected, found)

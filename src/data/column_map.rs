@@ -90,7 +90,12 @@ impl ColumnMap {
     }
 
     /// Finds the columns in a table with this header (`None`: it has none) and this many columns.
-    pub(super) fn resolve(&self, header: Option<&[String]>, n_columns: usize, at: &Location) -> Result<Layout> {
+    pub(super) fn resolve(
+        &self,
+        header: Option<&[String]>,
+        n_columns: usize,
+        at: &Location,
+    ) -> Result<Layout> {
         let mut layout = Layout {
             roles: vec![None; n_columns],
             columns: [const { None }; Role::COUNT],
@@ -102,9 +107,11 @@ impl ColumnMap {
             let index = locate(column, header, n_columns, at)?;
             if let Some(other) = layout.roles[index] {
                 let field = "ColumnMap";
-                return Err(Error::config(field, "a column of its own for each role", format!(
-                    "column {column} as {} and {}", other.name(), role.name()
-                )));
+                return Err(Error::config(
+                    field,
+                    "a column of its own for each role",
+                    format!("column {column} as {} and {}", other.name(), role.name()),
+                ));
             }
             layout.roles[index] = Some(role);
             layout.columns[role as usize] = Some((index, column.to_string()));
@@ -124,7 +131,11 @@ fn locate(column: &Column, header: Option<&[String]>, n_columns: usize, at: &Loc
         Column::Name(name) => name,
     };
     let Some(header) = header else {
-        return Err(Error::config("Column", "a column number, as the table has no header", format!("{name:?}")));
+        return Err(Error::config(
+            "Column",
+            "a column number, as the table has no header",
+            format!("{name:?}"),
+        ));
     };
     let mut places = (0..header.len()).filter(|&index| header[index] == *name);
     match (places.next(), places.next()) {
@@ -197,7 +208,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_and_by_number() {
-        let layout = resolve(&ColumnMap::new("u", 1).value(String::from("r")), &["i", "x", "r", "u"]).unwrap();
+        let layout =
+            resolve(&ColumnMap::new("u", 1).value(String::from("r")), &["i", "x", "r", "u"]).unwrap();
         assert_eq!(layout.roles, [Some(Role::Item), None, Some(Role::Value), Some(Role::User)]);
         assert_eq!((layout.index(Role::User), layout.index(Role::Timestamp)), (Some(3), None));
         assert_eq!((layout.column(Role::Item), layout.column(Role::Timestamp)), ("1", "timestamp"));
@@ -222,7 +234,10 @@ mod tests {
             message(ColumnMap::new("u", 1), &["u", "i"]),
             "ColumnMap: expected a column of its own for each role, found column 1 as user and item"
         );
-        assert_eq!(message(ColumnMap::new(0, 1), &["u"]), "Column::Number: expected a number of 1 or more, found 0");
+        assert_eq!(
+            message(ColumnMap::new(0, 1), &["u"]),
+            "Column::Number: expected a number of 1 or more, found 0"
+        );
         let error = ColumnMap::new("u", 1).resolve(None, 2, &Location::memory()).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -82,7 +82,11 @@ fn with_stream<T>(
 ) -> Result<T> {
     let magic = peek(&mut reader, MAGIC_LEN, &origin)?;
     if is_zip(&magic) {
-        return Err(Error::input(origin.location(), "text or gzip (a zip archive is read by its path)", "zip"));
+        return Err(Error::input(
+            origin.location(),
+            "text or gzip (a zip archive is read by its path)",
+            "zip",
+        ));
     }
     let gzip = magic.starts_with(b"\x1f\x8b");
     let reader = io::Cursor::new(magic).chain(reader);
@@ -144,7 +148,8 @@ fn with_zip<T>(
             Some(name) => format!("one member named {name}"),
             None => "an archive of one file, or the name of the member to read".to_owned(),
         };
-        let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+        let names: Vec<String> =
+            archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         return Err(Error::input(origin.location(), expected, format!("[{}]", names.join(", "))));
     };
     let entry = archive.by_index(index).map_err(damaged)?;

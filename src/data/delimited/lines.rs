@@ -73,7 +73,8 @@ impl LineParser<'_> {
                 at = end;
                 continue;
             }
-            let line_end = text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |len| at + len);
+            let line_end =
+                text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |len| at + len);
             if let Err(problem) = self.parse_any(&text[at..line_end], part) {
                 part.problem = Some(problem);
                 return;
@@ -86,7 +87,8 @@ impl LineParser<'_> {
     /// a delimiter of one byte, numbers of digits only.
     #[inline(always)]
     fn parse_usual(&self, text: &[u8], mut at: usize, rows: &mut Rows) -> Option<usize> {
-        let ([delimiter], Keys::Int(users), Keys::Int(items)) = (self.delimiter, &mut rows.users, &mut rows.items)
+        let ([delimiter], Keys::Int(users), Keys::Int(items)) =
+            (self.delimiter, &mut rows.users, &mut rows.items)
         else {
             return None;
         };

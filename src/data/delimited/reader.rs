@@ -5,10 +5,10 @@ use super::blocks::Blocks;
 use super::fields::{self, Encoding};
 use super::lines::{LineParser, Part, Problem};
 use super::records::{Format, Record, Records, Start};
+use crate::data::Dataset;
 use crate::data::column_map::{ColumnMap, Layout};
 use crate::data::rows::{DatasetBuilder, Rows};
 use crate::data::source::{self, Bytes, Origin};
-use crate::data::Dataset;
 use crate::error::{Error, Result};
 
 /// Reads interactions from delimited text: CSV, TSV, the `::` of MovieLens, …
@@ -92,7 +92,9 @@ impl DelimitedReader {
     /// and the line and column where there is one.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Dataset> {
         self.check()?;
-        source::with_file(path.as_ref(), self.member.as_deref(), |bytes, origin| self.read_bytes(bytes, origin))
+        source::with_file(path.as_ref(), self.member.as_deref(), |bytes, origin| {
+            self.read_bytes(bytes, origin)
+        })
     }
 
     /// Reads a stream, plain or gzip.
@@ -121,12 +123,14 @@ impl DelimitedReader {
         blocks.next(&mut block)?;
         let (layout, start) = self.layout(&block, origin)?;
         block.drain(..start.bytes);
-        let mut table = Table { reader: self, layout: &layout, origin, lines: start.lines, parts: Vec::new() };
+        let mut table =
+            Table { reader: self, layout: &layout, origin, lines: start.lines, parts: Vec::new() };
         let mut rows = DatasetBuilder::new(&layout);
         while !block.is_empty() {
             if self.is_quoted(&block) {
                 let (rest, bytes) = blocks.into_rest();
-                table.read_records(&mut Cursor::new(block).chain(Cursor::new(rest)).chain(bytes), &mut rows)?;
+                table
+                    .read_records(&mut Cursor::new(block).chain(Cursor::new(rest)).chain(bytes), &mut rows)?;
                 break;
             }
             let (more, read) = rayon::join(|| blocks.next(&mut next), || table.read_lines(&block, &mut rows));

@@ -131,7 +131,9 @@ impl<'r> Records<'r> {
                 match record.bytes.last() {
                     None => return Ok(false),
                     Some(b'\n') => drop(record.bytes.pop()),
-                    Some(_) if record.bytes.len() == MAX_LINE => return Err(too_long(self.origin.location().line(*line))),
+                    Some(_) if record.bytes.len() == MAX_LINE => {
+                        return Err(too_long(self.origin.location().line(*line)));
+                    }
                     Some(_) => {}
                 }
                 split(&record.bytes, delimiter, &mut record.fields);

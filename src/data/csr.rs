@@ -137,7 +137,7 @@ impl<R: Copy + Into<usize>, T> Csr<R, T> {
     }
 
     /// The same rows over other entries, in the same places.
-    pub(super) fn map<U: Send>(&self, entry: impl Fn(&T) -> U + Sync) -> Csr<R, U>
+    pub(super) fn map<U: Send>(&self, entry: impl Fn(&T) -> U + Send + Sync) -> Csr<R, U>
     where
         T: Sync,
     {
@@ -168,5 +168,56 @@ impl<R: Copy + Into<usize>, T> Csr<R, T> {
                 rest = after;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::interactions;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn both_views_hold_every_row_once_in_order(rows in interactions()) {
+            let by_user = Csr::by_user(&rows, |row| (row.item, row.timestamp));
+            for (user, entries) in (0..).map(UserId).zip(by_user.rows()) {
+                let of_user = rows.iter().filter(|row| row.user == user);
+                prop_assert_eq!(entries, of_user.map(|row| (row.item, row.timestamp)).collect::<Vec<_>>());
+            }
+            let by_item = Csr::by_item(&rows, |row| (row.user, row.timestamp));
+            for (item, entries) in (0..).map(ItemId).zip(by_item.rows()) {
+                let of_item = rows.iter().filter(|row| row.item == item);
+                prop_assert_eq!(entries, of_item.map(|row| (row.user, row.timestamp)).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn the_views_are_inverse(rows in interactions()) {
+            let by_user = Csr::by_user(&rows, |row| row.item).sorted();
+            let by_item = Csr::by_item(&rows, |row| row.user).sorted();
+            for user in (0..8).map(UserId) {
+                for item in (0..10).map(ItemId) {
+                    let items = by_user.row(user).iter().filter(|&&other| other == item).count();
+                    let users = by_item.row(item).iter().filter(|&&other| other == user).count();
+                    prop_assert_eq!(items, users);
+                    prop_assert_eq!(by_user.row(user).binary_search(&item).is_ok(), items > 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_and_empty_rows_are_sorted_in_every_task() {
+        let lengths = [0, ENTRIES_PER_TASK, 0, 3, 2 * ENTRIES_PER_TASK + 1, 5, 0];
+        let rows: Vec<Vec<usize>> = lengths.map(|length| (0..length).rev().collect()).into();
+        let sorted = Csr::<usize, usize>::from_rows(rows).sorted();
+        assert_eq!(sorted.n_rows(), lengths.len());
+        for (row, length) in sorted.rows().zip(lengths) {
+            assert!(row.iter().copied().eq(0..length));
+        }
+        assert_eq!((sorted.get(3), sorted.get(7)), (Some(&[0, 1, 2][..]), None));
+        assert_eq!(Csr::<usize, u8>::from_rows(Vec::<Vec<u8>>::new()).sorted().n_rows(), 0);
     }
 }

@@ -1,6 +1,5 @@
 use super::{Interactions, ItemTable, UserTable, Vocab};
 use crate::error::{ErrorKind, Result};
-use crate::ids::{ItemId, UserId};
 
 /// Interactions, the keys behind their ids, and what is known of the users and items.
 ///
@@ -123,4 +122,88 @@ impl Dataset {
 
 fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if found == expected { Ok(()) } else { Err(ErrorKind::LengthMismatch { what, expected, found }.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::table;
+    use super::*;
+    use crate::data::{Interaction, Key};
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.into()).collect()
+    }
+
+    fn item_table(titles: &[&str]) -> ItemTable {
+        let genres = (0..titles.len() as u32).map(|item| vec![item]).collect();
+        ItemTable::new(texts(titles), vec![None; titles.len()], texts(titles), genres).unwrap()
+    }
+
+    fn user_table(zip_codes: &[&str]) -> UserTable {
+        let unknown = || vec![String::new(); zip_codes.len()];
+        UserTable::new(unknown(), vec![None; zip_codes.len()], unknown(), texts(zip_codes)).unwrap()
+    }
+
+    fn dataset() -> Dataset {
+        let rows = table(3, 4, &[(2, 3, 5.0, 1), (0, 1, 4.0, 2), (1, 0, 1.0, 3), (2, 1, 4.0, 4)]);
+        let users = Vocab::from_ints(vec![70, 71, 72]).unwrap();
+        let items = Vocab::from_texts(texts(&["a", "b", "c", "d"])).unwrap();
+        Dataset::new(rows, users, items)
+            .and_then(|dataset| dataset.with_item_table(item_table(&["A", "B", "C", "D"])))
+            .and_then(|dataset| dataset.with_user_table(user_table(&["Z0", "Z1", "Z2"])))
+            .unwrap()
+    }
+
+    #[test]
+    fn compaction_keeps_what_the_rows_mean() {
+        let liked = dataset().filter(|rows| rows.min_value(4.0)).unwrap();
+        assert_eq!((liked.n_users(), liked.n_items(), liked.interactions().len()), (3, 4, 3));
+        let compact = liked.clone().compact();
+        assert_eq!((compact.n_users(), compact.n_items()), (2, 2));
+        let meaning = |dataset: &Dataset| -> Vec<_> {
+            let (items, users) = (dataset.item_table().unwrap(), dataset.user_table().unwrap());
+            let row = |row: Interaction| {
+                let Interaction { user, item, value, timestamp } = row;
+                let genre = items.genres().row(item)[0] as usize;
+                (
+                    dataset.users().key(user.0).unwrap().to_string(),
+                    dataset.items().key(item.0).unwrap().to_string(),
+                    items.titles()[item.index()].clone(),
+                    items.genre_names()[genre].clone(),
+                    users.zip_codes()[user.index()].clone(),
+                    (value, timestamp),
+                )
+            };
+            dataset.interactions().iter().map(row).collect()
+        };
+        assert_eq!(meaning(&compact), meaning(&liked));
+        assert_eq!(
+            (compact.users().key(1), compact.items().key(1)),
+            (Some(Key::Int(72)), Some(Key::Text("d")))
+        );
+        assert_eq!(compact.clone().compact(), compact);
+        let empty = compact.filter(|rows| rows.min_value(6.0)).unwrap().compact();
+        assert_eq!((empty.n_users(), empty.n_items(), empty.item_table().unwrap().len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let keys = |n: u64| Vocab::from_ints((0..n).collect()).unwrap();
+        let error = |result: Result<Dataset>| result.unwrap_err().to_string();
+        let rows = || table(2, 3, &[]);
+        assert_eq!(error(Dataset::new(rows(), keys(3), keys(3))), "number of user keys: expected 2, found 3");
+        assert_eq!(error(Dataset::new(rows(), keys(2), keys(2))), "number of item keys: expected 3, found 2");
+        assert_eq!(
+            error(dataset().with_item_table(item_table(&["A"]))),
+            "number of rows of the item table: expected 4, found 1"
+        );
+        assert_eq!(
+            error(dataset().with_user_table(user_table(&[]))),
+            "number of rows of the user table: expected 3, found 0"
+        );
+        assert_eq!(
+            error(dataset().filter(|_| table(3, 5, &[]))),
+            "number of items after a filter: expected 4, found 5"
+        );
+    }
 }

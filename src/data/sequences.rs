@@ -69,3 +69,30 @@ pub(super) fn time_order(interactions: &Interactions) -> Csr<UserId, u32> {
     });
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::interactions;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equal_a_stable_sort(rows in interactions()) {
+            let sequences = Sequences::new(&rows);
+            prop_assert_eq!(sequences.n_users(), rows.n_users());
+            for (user, items) in sequences.iter() {
+                let mut expected: Vec<_> = rows.iter().filter(|row| row.user == user).collect();
+                expected.sort_by_key(|row| row.timestamp);
+                let column = |of: fn(&super::super::Interaction) -> i64| expected.iter().map(of).collect::<Vec<_>>();
+                prop_assert_eq!(sequences.timestamps(user), column(|row| row.timestamp));
+                let items: Vec<_> = items.iter().map(|item| i64::from(item.0)).collect();
+                prop_assert_eq!(items, column(|row| i64::from(row.item.0)));
+                // The value of a row is its number: equal times must leave it increasing.
+                let order: Vec<_> = time_order(&rows).row(user).iter().map(|&row| i64::from(row)).collect();
+                prop_assert_eq!(order, column(|row| row.value as i64));
+            }
+        }
+    }
+}

@@ -180,7 +180,9 @@ mod tests {
         assert_eq!(ints.finish().unwrap(), Vocab::from_ints(vec![9, large, 0, u64::MAX]).unwrap());
 
         let mut column = Texts::default();
-        ["b", "", "ä", "b"].map(|text| column.push(text));
+        for text in ["b", "", "ä", "b"] {
+            column.push(text);
+        }
         let mut texts = VocabBuilder::texts();
         assert_eq!(encode(&mut texts, &Keys::Text(column)), [0, 1, 2, 0]);
         let expected = ["b", "", "ä"].map(String::from).to_vec();

@@ -186,6 +186,23 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// The indices of the columns that are wanted, ascending.
+    #[cfg(feature = "parquet")]
+    pub(super) fn wanted(&self) -> Vec<usize> {
+        (0..self.roles.len()).filter(|&index| self.roles[index].is_some()).collect()
+    }
+
+    /// The layout of the table that has the wanted columns only.
+    #[cfg(feature = "parquet")]
+    pub(super) fn project(mut self) -> Self {
+        let wanted = self.wanted();
+        for (index, _) in self.columns.iter_mut().flatten() {
+            *index = wanted.partition_point(|&before| before < *index);
+        }
+        self.roles.retain(Option::is_some);
+        self
+    }
+
     /// The index of the column with this role, where there is one.
     pub(super) fn index(&self, role: Role) -> Option<usize> {
         self.columns[role as usize].as_ref().map(|(index, _)| *index)

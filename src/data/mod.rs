@@ -7,6 +7,9 @@ mod delimited;
 mod filters;
 mod interactions;
 mod item_table;
+mod movielens;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod rows;
 mod sequences;
 mod source;
@@ -25,6 +28,9 @@ pub use delimited::{DelimitedReader, Encoding};
 pub use filters::Keep;
 pub use interactions::{Interaction, Interactions};
 pub use item_table::ItemTable;
+pub use movielens::MovieLens;
+#[cfg(feature = "parquet")]
+pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_parquet};
 pub use sequences::Sequences;
 pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;

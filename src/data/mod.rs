@@ -4,6 +4,8 @@ mod column_map;
 mod csr;
 mod dataset;
 mod delimited;
+#[cfg(feature = "download")]
+mod download;
 mod filters;
 mod interactions;
 mod item_table;

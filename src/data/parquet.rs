@@ -376,7 +376,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ratings.parquet");
         let columns = ColumnMap::new("user", "item").value("value").timestamp("timestamp");
-        let ints = SyntheticConfig::new(500, 300, 150_000, 3).generate().unwrap();
+        let ints = SyntheticConfig::new(2000, 1000, 100_000, 3).generate().unwrap();
         let text = crate::data::DelimitedReader::new(ColumnMap::new("u", "i").text_users().text_items())
             .read_from("u,i
 ä,1

@@ -19,7 +19,7 @@ const DATA_DIR: &str = "RECSYS_DATA_DIR";
 ///
 /// let films = MovieLens::Ml1m.read("data/ml-1m")?;
 /// let titles = films.item_table().map(|table| table.titles());
-/// # Ok::<(), recsys::Error>(())
+/// # Ok::<(), recsys::error::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MovieLens {

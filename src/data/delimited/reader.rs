@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 /// assert_eq!((ratings.n_users(), ratings.n_items()), (2, 1));
 /// assert_eq!(ratings.interactions().values(), [4.5, 3.0]);
 /// assert_eq!(ratings.users().id(9), Some(1));
-/// # Ok::<(), recsys::Error>(())
+/// # Ok::<(), recsys::error::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct DelimitedReader {

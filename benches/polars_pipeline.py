@@ -6,6 +6,7 @@ usage: POLARS_MAX_THREADS=2 polars_pipeline.py FILE
 """
 
 import json
+import resource
 import sys
 import time
 
@@ -44,6 +45,7 @@ test = ratings.filter(parts["test"])
 done = time.perf_counter()
 
 print(json.dumps({
+    "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     "seconds": done - start,
     "read": read - start,
     "encode": encoded - read,

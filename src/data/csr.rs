@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use super::Interactions;
+use super::{Interaction, Interactions};
 use crate::ids::{ItemId, UserId};
 
 /// Entries grouped by a dense id, in two flat arrays (compressed sparse rows): the items of each user,
@@ -35,14 +35,14 @@ const ENTRIES_PER_TASK: usize = 1 << 15;
 
 impl<T: Copy> Csr<UserId, T> {
     /// One entry per interaction, grouped by user; within a user in the order of the rows.
-    pub fn by_user(interactions: &Interactions, entry: impl Fn(super::Interaction) -> T) -> Self {
+    pub fn by_user(interactions: &Interactions, entry: impl Fn(Interaction) -> T) -> Self {
         Self::group(interactions.n_users(), interactions.users(), |row| entry(interactions.row(row)))
     }
 }
 
 impl<T: Copy> Csr<ItemId, T> {
     /// One entry per interaction, grouped by item; within an item in the order of the rows.
-    pub fn by_item(interactions: &Interactions, entry: impl Fn(super::Interaction) -> T) -> Self {
+    pub fn by_item(interactions: &Interactions, entry: impl Fn(Interaction) -> T) -> Self {
         Self::group(interactions.n_items(), interactions.items(), |row| entry(interactions.row(row)))
     }
 }

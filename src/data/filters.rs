@@ -15,6 +15,15 @@ pub enum Keep {
 
 /// Filters. Each keeps the order of the rows and the meaning of the ids; those without a row are
 /// forgotten by [`Dataset::compact`](super::Dataset::compact).
+///
+/// ```
+/// use recsys::prelude::*;
+///
+/// let rows = SyntheticConfig::new(200, 100, 4_000, 1).generate()?.interactions().clone();
+/// let dense = rows.deduplicate(Keep::Last).min_value(4.0).k_core(5, 5);
+/// assert!(Csr::by_item(&dense, |_| ()).rows().all(|users| users.is_empty() || users.len() >= 5));
+/// # Ok::<(), Error>(())
+/// ```
 impl Interactions {
     /// The rows whose value is `minimum` or more: of ratings, those that say "I liked it".
     pub fn min_value(self, minimum: f32) -> Self {
@@ -78,7 +87,9 @@ impl<'a> Peeling<'a> {
         let degrees = vec![0; interactions.n_users() + interactions.n_items()];
         let mut graph = Self { interactions, per_user, per_item, degrees };
         for row in 0..interactions.len() {
-            graph.ends(row).map(|node| graph.degrees[node] += 1);
+            for node in graph.ends(row) {
+                graph.degrees[node] += 1;
+            }
         }
         graph
     }
@@ -131,6 +142,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Interaction;
     use super::super::testing::{interactions, table};
     use super::*;
 
@@ -165,8 +177,8 @@ mod tests {
 
         #[test]
         fn deduplication_keeps_one_row_of_a_pair(rows in interactions()) {
-            let key = |row: &super::super::Interaction| (row.user, row.item);
-            let times = |row: &super::super::Interaction| row.timestamp;
+            let key = |row: &Interaction| (row.user, row.item);
+            let times = |row: &Interaction| row.timestamp;
             let all: Vec<_> = rows.iter().collect();
             for keep in [Keep::First, Keep::Last] {
                 let kept: Vec<_> = rows.clone().deduplicate(keep).iter().collect();

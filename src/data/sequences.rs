@@ -74,6 +74,7 @@ pub(super) fn time_order(interactions: &Interactions) -> Csr<UserId, u32> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Interaction;
     use super::super::testing::interactions;
     use super::*;
 
@@ -85,7 +86,7 @@ mod tests {
             for (user, items) in sequences.iter() {
                 let mut expected: Vec<_> = rows.iter().filter(|row| row.user == user).collect();
                 expected.sort_by_key(|row| row.timestamp);
-                let column = |of: fn(&super::super::Interaction) -> i64| expected.iter().map(of).collect::<Vec<_>>();
+                let column = |of: fn(&Interaction) -> i64| expected.iter().map(of).collect::<Vec<_>>();
                 prop_assert_eq!(sequences.timestamps(user), column(|row| row.timestamp));
                 let items: Vec<_> = items.iter().map(|item| i64::from(item.0)).collect();
                 prop_assert_eq!(items, column(|row| i64::from(row.item.0)));

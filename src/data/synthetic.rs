@@ -13,8 +13,8 @@ use crate::rng::Rng;
 ///
 /// - **Popularity**: an item of rank r, counted from 1, is drawn with a weight of
 ///   `(r + n_items / 100)^-zipf_exponent` (the Zipf–Mandelbrot law).
-/// - **Taste**: each item has a main genre; each user has three favourite genres, of which 60 %, 30 %
-///   and 10 % of their choices come, but for one choice in ten that is of any genre.
+/// - **Taste**: each item has a main genre; each user has four favourite genres, of which 40, 30, 20 and
+///   10 % of their choices come, but for one choice in five that is of any genre.
 /// - **Sequence**: each item has three successors of its own genre, likely in the ratio 6 : 3 : 1. With
 ///   `follow_probability` a user's next item is a successor of the last one (unless they know it).
 /// - **Ratings** in whole stars, 1 to 5, higher for better items and favourite genres.
@@ -119,11 +119,11 @@ const ADJECTIVES: [&str; 40] = [
 ];
 
 /// How a user's choices divide among their favourite genres.
-const TASTE: [f64; 3] = [0.6, 0.3, 0.1];
+const TASTE: [f64; 4] = [0.4, 0.3, 0.2, 0.1];
 /// How likely each of an item's successors is.
 const SUCCESSION: [f64; 3] = [0.6, 0.3, 0.1];
 /// How often a choice that follows nothing is of any genre.
-const EXPLORATION: f64 = 0.1;
+const EXPLORATION: f64 = 0.2;
 /// The share of all rows that is dealt out to all users alike.
 const EVEN_SHARE: f64 = 0.2;
 /// 2015-01-01 UTC, in seconds.
@@ -133,6 +133,8 @@ const DAY: f64 = 86_400.0;
 const PERIOD: f64 = 3.0 * 365.0 * DAY;
 /// How often a row begins another sitting.
 const NEW_SITTING: f64 = 0.1;
+/// How many items a genre has at least, but in a catalogue that is smaller still.
+const ITEMS_PER_GENRE: usize = 60;
 /// How often an item has a second genre.
 const SECOND_GENRE: f64 = 0.3;
 /// How often an item that the user knows is drawn again, before its neighbour is taken.
@@ -309,7 +311,7 @@ impl Catalogue {
         }
         let quality = |&rank: &u32| (0.5 - f64::from(rank) / n_items as f64 + rng.normal()) as f32;
         let quality = ranks.iter().map(quality).collect();
-        let n_genres = (n_items / 8).clamp(1, GENRES.len());
+        let n_genres = (n_items / ITEMS_PER_GENRE).clamp(1, GENRES.len());
         let genre_starts = (0..=n_genres).map(|genre| genre * n_items / n_genres).collect();
         let mut catalogue =
             Self { item_of_slot, weight_before, genre_starts, successors: Vec::new(), quality };
@@ -516,7 +518,7 @@ mod tests {
     use super::*;
 
     fn config() -> SyntheticConfig {
-        SyntheticConfig::new(500, 400, 20_000, 7)
+        SyntheticConfig::new(500, 1_000, 20_000, 7)
     }
 
     fn on_threads(n: usize, config: &SyntheticConfig) -> Dataset {

@@ -23,10 +23,16 @@ ratings = (
 )
 read = time.perf_counter()
 
-ratings = ratings.lazy().with_columns(
-    user=pl.col("userId").rank("dense").cast(pl.UInt32) - 1,
-    item=pl.col("movieId").rank("dense").cast(pl.UInt32) - 1,
-).drop("userId", "movieId").collect()
+# The fastest of three ways to get dense ids: `rank("dense")` and `replace_strict` take longer.
+users = ratings.select(pl.col("userId").unique(maintain_order=True)).with_row_index("user")
+items = ratings.select(pl.col("movieId").unique(maintain_order=True)).with_row_index("item")
+ratings = (
+    ratings.lazy()
+    .join(users.lazy(), on="userId", how="left", maintain_order="left")
+    .join(items.lazy(), on="movieId", how="left", maintain_order="left")
+    .drop("userId", "movieId")
+    .collect()
+)
 encoded = time.perf_counter()
 
 ratings = ratings.sort("user", "timestamp", maintain_order=True)

@@ -43,7 +43,10 @@ fn row_error(row: &str) -> String {
 #[test]
 fn a_missing_file() {
     let error = DelimitedReader::new(columns()).read("no/such/file.csv").unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Io { path, .. } if path == Path::new("no/such/file.csv")), "{error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Io { path, .. } if path == Path::new("no/such/file.csv")),
+        "{error}"
+    );
     let error = MovieLens::Ml1m.read("no/such/folder").unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io { path, .. } if path.ends_with("ratings.dat")), "{error}");
 }
@@ -53,7 +56,10 @@ fn an_empty_file() {
     assert_eq!(csv_error(""), "r.csv, line 1: expected a header line, found the end of the file");
     assert_eq!(csv_error("\n\r\n"), "r.csv, line 1: expected a header line, found the end of the file");
     let reader = DelimitedReader::new(ColumnMap::new(1, 2)).without_header();
-    assert_eq!(error_of("r", b"", &reader), "r, line 1: expected at least one row, found the end of the file");
+    assert_eq!(
+        error_of("r", b"", &reader),
+        "r, line 1: expected at least one row, found the end of the file"
+    );
     let nothing = DelimitedReader::new(columns()).read_from(HEADER.as_bytes()).unwrap();
     assert!(nothing.interactions().is_empty());
 }
@@ -69,7 +75,10 @@ fn a_missing_or_doubled_column() {
         "r.csv, line 2, column rating: expected one column named \"rating\", found two, in columns 3 and 5"
     );
     let reader = DelimitedReader::new(ColumnMap::new(1, 4)).without_header();
-    assert_eq!(error_of("r", b"1,2,3\n", &reader), "r, line 1, column 4: expected at least 4 columns, found 3");
+    assert_eq!(
+        error_of("r", b"1,2,3\n", &reader),
+        "r, line 1, column 4: expected at least 4 columns, found 3"
+    );
 }
 
 #[test]
@@ -227,8 +236,11 @@ fn a_zip_archive_needs_the_feature() {
 fn movielens(file: &str, bytes: &[u8]) -> (tempfile::TempDir, Result<Dataset>) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ratings.dat"), "1::10::5::100\n2::20::3::200\n").unwrap();
-    fs::write(folder.path().join("movies.dat"), b"10::Caf\xe9 (1995)::Drama|War\n20::Up::Comedy\n30::None::War\n")
-        .unwrap();
+    fs::write(
+        folder.path().join("movies.dat"),
+        b"10::Caf\xe9 (1995)::Drama|War\n20::Up::Comedy\n30::None::War\n",
+    )
+    .unwrap();
     fs::write(folder.path().join("users.dat"), "1::F::1::10::48067\n2::M::56::16::70072\n").unwrap();
     if !file.is_empty() {
         fs::write(folder.path().join(file), bytes).unwrap();
@@ -322,9 +334,11 @@ fn tables() -> impl Strategy<Value = Vec<u8>> {
         1 => "[-+ ]?[0-9a-z\"]{0,22}",
         1 => "\"[0-9a-z,\n\"]{0,5}\"",
     ];
-    let row = (prop::collection::vec(field, 4..=4), prop_oneof![9 => Just("\n"), 1 => Just("\r\n"), 1 => Just("")])
-        .prop_map(|(fields, end)| fields.join(",") + end);
-    let table = prop::collection::vec(row, 0..8).prop_map(|rows| (HEADER.to_owned() + &rows.concat()).into_bytes());
+    let row =
+        (prop::collection::vec(field, 4..=4), prop_oneof![9 => Just("\n"), 1 => Just("\r\n"), 1 => Just("")])
+            .prop_map(|(fields, end)| fields.join(",") + end);
+    let table =
+        prop::collection::vec(row, 0..8).prop_map(|rows| (HEADER.to_owned() + &rows.concat()).into_bytes());
     prop_oneof![4 => table, 1 => prop::collection::vec(any::<u8>(), 0..200)]
 }
 

@@ -24,19 +24,22 @@ fn film(data: &Dataset, key: u64) -> (&str, Option<u16>, Vec<&str>) {
 fn movielens_100k() {
     let data = read(MovieLens::Ml100k);
     assert_eq!(facts(&data), (100_000, 943, 1682));
-    assert_eq!(
-        film(&data, 1),
-        ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"])
-    );
+    assert_eq!(film(&data, 1), ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"]));
     assert_eq!(film(&data, 267), ("unknown", None, vec!["unknown"]));
     let latin = "Misérables, Les (1995)";
     assert!(data.item_table().unwrap().titles().iter().any(|title| title == latin));
     let users = data.user_table().unwrap();
     let first = data.users().id(1).unwrap() as usize;
     assert_eq!((users.ages()[first], users.genders()[first].as_str()), (Some(24), "M"));
-    assert_eq!((users.occupations()[first].as_str(), users.zip_codes()[first].as_str()), ("technician", "85711"));
+    assert_eq!(
+        (users.occupations()[first].as_str(), users.zip_codes()[first].as_str()),
+        ("technician", "85711")
+    );
     let row = data.interactions().row(0);
-    assert_eq!((data.users().key(row.user.0), data.items().key(row.item.0)), (Some(Key::Int(196)), Some(Key::Int(242))));
+    assert_eq!(
+        (data.users().key(row.user.0), data.items().key(row.item.0)),
+        (Some(Key::Int(196)), Some(Key::Int(242)))
+    );
     assert_eq!((row.value, row.timestamp), (3.0, 881_250_949));
 }
 
@@ -67,10 +70,7 @@ fn the_folds_of_movielens_100k_partition_it() {
 fn movielens_1m() {
     let data = read(MovieLens::Ml1m);
     assert_eq!(facts(&data), (1_000_209, 6040, 3706));
-    assert_eq!(
-        film(&data, 1),
-        ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"])
-    );
+    assert_eq!(film(&data, 1), ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"]));
     let users = data.user_table().unwrap();
     let first = data.users().id(1).unwrap() as usize;
     assert_eq!((users.genders()[first].as_str(), users.ages()[first]), ("F", Some(1)));
@@ -85,9 +85,10 @@ fn movielens_1m() {
 fn movielens_latest_small() {
     let data = read(MovieLens::LatestSmall);
     assert_eq!(facts(&data), (100_836, 610, 9724));
-    assert_eq!(film(&data, 11), (
-        "American President, The (1995)", Some(1995), vec!["Comedy", "Drama", "Romance"]
-    ));
+    assert_eq!(
+        film(&data, 11),
+        ("American President, The (1995)", Some(1995), vec!["Comedy", "Drama", "Romance"])
+    );
     assert_eq!(film(&data, 122_888), ("Ben-hur (2016)", Some(2016), vec![]));
     assert!(data.user_table().is_none());
     assert_eq!(data.interactions().row(0).value, 4.0);

@@ -29,7 +29,8 @@ fn a_file_of_pyarrow_is_read() {
 #[test]
 #[ignore = "needs a Python with pyarrow and polars: set RECSYS_PYTHON to it"]
 fn pyarrow_and_polars_read_what_is_written_here_and_the_reverse() {
-    let python = std::env::var_os("RECSYS_PYTHON").expect("RECSYS_PYTHON names a Python with pyarrow and polars");
+    let python =
+        std::env::var_os("RECSYS_PYTHON").expect("RECSYS_PYTHON names a Python with pyarrow and polars");
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("ours.parquet"), folder.path().join("theirs.parquet"));
     let text: String = (0..100_000_u64)

@@ -45,7 +45,9 @@ impl MovieLens {
             Self::Ml20m => (198_702_078, "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
             Self::Ml25m => (261_978_986, "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
             Self::Ml32m => (238_950_008, "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee"),
-            Self::LatestSmall => (978_202, "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"),
+            Self::LatestSmall => {
+                (978_202, "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436")
+            }
         };
         Archive {
             url: format!("{base_url}/{self}.zip"),
@@ -240,7 +242,8 @@ mod tests {
     }
 
     fn answer(status: &str, length: usize, headers: &str, body: &[u8]) -> Vec<u8> {
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
         [head.as_bytes(), body].concat()
     }
 
@@ -274,7 +277,8 @@ mod tests {
         let folder = archive.fetch_into(cache.path()).unwrap();
         assert_eq!(fs::read(folder.join("ratings.csv")).unwrap(), b"1,2,3,4\n".repeat(50_000));
         assert_eq!(server.join().unwrap(), [String::new(), format!("bytes={half}-")]);
-        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["toy"]);
         // Now it is there, and nobody is asked.
         assert_eq!(archive.fetch_into(cache.path()).unwrap(), folder);

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::delimited::{self, Format, Record, Records};
-use super::{ColumnMap, Dataset, DelimitedReader, Encoding, Interactions, ItemTable, Key, Split, UserTable, Vocab};
 use super::source;
+use super::{
+    ColumnMap, Dataset, DelimitedReader, Encoding, Interactions, ItemTable, Key, Split, UserTable, Vocab,
+};
 use crate::error::{Error, Location, Result};
 
 /// The environment variable that names a folder of data sets.
@@ -57,21 +59,31 @@ const NO_GENRES: &str = "(no genres listed)";
 
 /// The genres of all releases but 100K, which lists its own.
 const GENRES: [&str; 19] = [
-    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "IMAX",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
 ];
 
 impl MovieLens {
     /// All releases, the smallest first.
-    pub const ALL: [Self; 7] = [
-        Self::Ml100k,
-        Self::LatestSmall,
-        Self::Ml1m,
-        Self::Ml10m,
-        Self::Ml20m,
-        Self::Ml25m,
-        Self::Ml32m,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Ml100k, Self::LatestSmall, Self::Ml1m, Self::Ml10m, Self::Ml20m, Self::Ml25m, Self::Ml32m];
 
     /// The release's name, as `ml-1m`.
     pub fn name(self) -> &'static str {
@@ -155,7 +167,8 @@ impl MovieLens {
         let files = self.files();
         let ratings = self.ratings_reader().read(folder.join(files.ratings))?;
         let items = self.item_table(folder, ratings.items())?;
-        let users = files.users.map(|users| self.user_table(&folder.join(users), ratings.users())).transpose()?;
+        let users =
+            files.users.map(|users| self.user_table(&folder.join(users), ratings.users())).transpose()?;
         let dataset = ratings.with_item_table(items)?;
         match users {
             Some(users) => dataset.with_user_table(users),
@@ -271,7 +284,12 @@ impl MovieLens {
     }
 
     /// Calls `f` with each row of an item or user table.
-    fn each_row(self, path: &Path, columns: Vec<&str>, mut f: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    fn each_row(
+        self,
+        path: &Path,
+        columns: Vec<&str>,
+        mut f: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
         let Files { delimiter, encoding, header, .. } = self.files();
         let format = Format { delimiter: delimiter.into(), quoting: header };
         source::with_file(path, None, |bytes, origin| {
@@ -281,7 +299,11 @@ impl MovieLens {
             while records.next(&mut record)? {
                 let place = origin.location().line(record.line);
                 if record.len() != columns.len() {
-                    return Err(Error::input(place, format!("{} fields", columns.len()), record.len().to_string()));
+                    return Err(Error::input(
+                        place,
+                        format!("{} fields", columns.len()),
+                        record.len().to_string(),
+                    ));
                 }
                 let row = Row { record: &record, encoding, place, columns: &columns };
                 if std::mem::take(&mut is_header) { row.check_header()? } else { f(&row)? }
@@ -312,7 +334,8 @@ impl FromStr for MovieLens {
 fn year(title: &str) -> Option<u16> {
     title.rsplit('(').find_map(|part| {
         let (digits, _) = part.split_once(')')?;
-        (digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+        (digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| digits.parse().ok())?
     })
 }
 

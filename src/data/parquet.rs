@@ -34,7 +34,8 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
     let place = Location::file(path);
     let damaged = |error: String| Error::input(place.clone(), "a complete Parquet file", error);
     let file = File::open(path).map_err(Error::io(path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
     let all = layout(columns, builder.schema(), &place)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), all.wanted());
     let batches = builder
@@ -179,7 +180,11 @@ impl<'a> Table<'a> {
         let at = |row: usize| place.clone().line(self.n_rows + row as u64 + 1);
         let kind = Kind::of(role, self.layout);
         let array = kind.cast(column).ok_or_else(|| {
-            Error::input(place.clone(), format!("a column of {}", kind.plural()), column.data_type().to_string())
+            Error::input(
+                place.clone(),
+                format!("a column of {}", kind.plural()),
+                column.data_type().to_string(),
+            )
         })?;
         if let Some(row) = (0..array.len()).find(|&row| array.is_null(row)) {
             let found = match column.is_null(row) {
@@ -267,9 +272,7 @@ impl Kind {
         let (fits, target) = match self {
             Self::Int => (values.is_integer() || text, DataType::UInt64),
             Self::Text => (values.is_integer() || text, DataType::Utf8),
-            Self::Value => {
-                (values.is_numeric() || text || *values == DataType::Boolean, DataType::Float32)
-            }
+            Self::Value => (values.is_numeric() || text || *values == DataType::Boolean, DataType::Float32),
             Self::Time => {
                 let time = matches!(values, DataType::Timestamp(..));
                 (values.is_integer() || text || time, DataType::Int64)
@@ -303,7 +306,8 @@ mod tests {
     #[test]
     fn columns_of_many_types_are_read() {
         let read = |user: ArrayRef, item: ArrayRef, value: ArrayRef, time: ArrayRef| {
-            let batch = batch(vec![("t", time), ("u", user), ("r", value), ("x", Arc::clone(&item)), ("i", item)]);
+            let batch =
+                batch(vec![("t", time), ("u", user), ("r", value), ("x", Arc::clone(&item)), ("i", item)]);
             read_record_batches([batch], &columns().text_items()).unwrap()
         };
         let expected = read(
@@ -361,7 +365,9 @@ mod tests {
             message(3, Arc::new(Int64Array::from(vec![1, -1]))),
             "input, line 4, column t: expected a time of 0 or later, found -1"
         );
-        assert!(message(3, Arc::new(Int32Array::from(vec![1, 1]))).contains("expected the schema of the first"));
+        assert!(
+            message(3, Arc::new(Int32Array::from(vec![1, 1]))).contains("expected the schema of the first")
+        );
         let mut floats = good();
         floats[0].1 = Arc::new(Float64Array::from(vec![1.0, 2.0]));
         assert_eq!(
@@ -378,11 +384,14 @@ mod tests {
         let columns = ColumnMap::new("user", "item").value("value").timestamp("timestamp");
         let ints = SyntheticConfig::new(2000, 1000, 100_000, 3).generate().unwrap();
         let text = crate::data::DelimitedReader::new(ColumnMap::new("u", "i").text_users().text_items())
-            .read_from("u,i
+            .read_from(
+                "u,i
 ä,1
 b,2
 ä,2
-".as_bytes())
+"
+                .as_bytes(),
+            )
             .unwrap();
         for (dataset, columns) in [(ints, columns.clone()), (text, columns.text_users().text_items())] {
             write_parquet(&dataset, &path).unwrap();
@@ -391,7 +400,8 @@ b,2
                 let key = |vocab: &Vocab, id: u32| vocab.key(id).unwrap().to_string();
                 (dataset.interactions().iter())
                     .map(|row| {
-                        let (user, item) = (key(dataset.users(), row.user.0), key(dataset.items(), row.item.0));
+                        let (user, item) =
+                            (key(dataset.users(), row.user.0), key(dataset.items(), row.item.0));
                         (user, item, row.value.to_bits(), row.timestamp)
                     })
                     .collect()

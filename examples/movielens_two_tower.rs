@@ -202,7 +202,7 @@ fn training_config(args: &Args, dataset: DatasetName) -> TrainingConfig {
         .with_epochs(args.epochs.unwrap_or(epochs))
         .with_optimizer(Optimizer::adamw(0.01))
         .with_learning_rate(1e-3)
-        .with_schedule(LearningRateSchedule::WarmupLinear { warmup_steps: 100 })
+        .with_schedule(LearningRateSchedule::LinearDecay { warmup_steps: 100 })
         .with_patience(5)
         .with_seed(args.seed)
         .with_progress(true);

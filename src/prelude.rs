@@ -1,8 +1,8 @@
 //! The names that most programs need: `use recsys::prelude::*;`.
 
 pub use crate::data::{
-    Csr, Dataset, Interaction, Interactions, ItemTable, Keep, Key, Sequences, Split, SyntheticConfig,
-    UserTable, Vocab,
+    ColumnMap, Csr, Dataset, DelimitedReader, Encoding, Interaction, Interactions, ItemTable, Keep, Key,
+    MovieLens, Sequences, Split, SyntheticConfig, UserTable, Vocab,
 };
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::ids::{ItemFilter, ItemId, UserId};

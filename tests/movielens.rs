@@ -1,91 +1,95 @@
-//! Published and measured values on the real MovieLens data. The data may not be copied into this
-//! repository: set `RECSYS_DATA_DIR` to the folder that holds `ml-1m/` and run with `--include-ignored`.
+//! The real MovieLens files, where `RECSYS_DATA_DIR` names the folder that holds them.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-
-use recsys::data::Split;
-use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate};
-use recsys::models::recall::PopularityRecaller;
 use recsys::prelude::*;
 
-/// The rows of `ratings.dat` with a rating of at least 4, in file order, of users with at least 5 of them.
-fn positives() -> Vec<[u32; 3]> {
-    let folder = std::env::var_os("RECSYS_DATA_DIR").expect("RECSYS_DATA_DIR is set");
-    let file = PathBuf::from(folder).join("ml-1m").join("ratings.dat");
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let mut rows = Vec::new();
-    let mut positives: HashMap<u32, usize> = HashMap::new();
-    for line in text.lines() {
-        let fields: Vec<u32> = line.split("::").map(|field| field.parse().expect("a number")).collect();
-        let [user, item, rating, time] = fields[..] else { panic!("four fields, found {line}") };
-        if rating >= 4 {
-            rows.push([user, item, time]);
-            *positives.entry(user).or_default() += 1;
-        }
-    }
-    rows.retain(|[user, ..]| positives[user] >= 5);
-    rows
+fn read(release: MovieLens) -> Dataset {
+    let folder = release.find(None).expect("RECSYS_DATA_DIR names a folder that holds the release");
+    release.read(folder).unwrap()
 }
 
-/// The table with dense ids in ascending order of the keys.
-fn dense(rows: &[[u32; 3]]) -> Interactions {
-    let ids = |column: usize| -> HashMap<u32, u32> {
-        let mut keys: Vec<u32> =
-            rows.iter().map(|row| row[column]).collect::<HashSet<_>>().into_iter().collect();
-        keys.sort_unstable();
-        keys.into_iter().zip(0..).collect()
-    };
-    let (users, items) = (ids(0), ids(1));
-    let rows = rows.iter().map(|[user, item, time]| Interaction {
-        user: UserId(users[user]),
-        item: ItemId(items[item]),
-        value: 1.0,
-        timestamp: (*time).into(),
-    });
-    Interactions::from_rows(users.len(), items.len(), rows).unwrap()
+fn facts(data: &Dataset) -> (usize, usize, usize) {
+    (data.interactions().len(), data.n_users(), data.n_items())
 }
 
-/// The share of users whose target is among the first k if a tie always counts against it.
-fn pessimistic_recall_at_k(scores: &[f32], held_out: &HeldOut, k: usize) -> f64 {
-    let is_hit = |user: &&HeldOutUser| {
-        let query = user.query();
-        let target = scores[user.relevant[0].index()];
-        let admitted = |item: &usize| query.filter().admits(ItemId(*item as u32));
-        (0..scores.len()).filter(admitted).filter(|&item| scores[item] >= target).count() <= k
-    };
-    held_out.users().iter().filter(is_hit).count() as f64 / held_out.users().len() as f64
+/// The title, year and genres of the item with this key.
+fn film(data: &Dataset, key: u64) -> (&str, Option<u16>, Vec<&str>) {
+    let table = data.item_table().unwrap();
+    let item = ItemId(data.items().id(key).unwrap());
+    let genres = table.genres().row(item).iter().map(|&genre| table.genre_names()[genre as usize].as_str());
+    (&table.titles()[item.index()], table.years()[item.index()], genres.collect())
 }
 
 #[test]
-#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
-fn popularity_on_movielens_1m() {
-    let table = dense(&positives());
-    let Split { train, validation, test, .. } = Split::leave_one_out(&table);
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
-    let popularity = PopularityRecaller::fit(&train);
-    let evaluation = evaluate(&popularity, &held_out, &[10, 100, 200]).unwrap();
-    let experiment = Experiment {
-        protocol: "P2: rating ≥ 4, users with ≥ 5 positives, the last one held out".into(),
-        dataset: DatasetFacts::new("MovieLens 1M", &table),
-        model: "popularity".into(),
-        loss: None,
-        seed: 1,
-    };
-    println!("{}", evaluation.report(experiment).unwrap());
-    assert_eq!((table.n_users(), table.n_items()), (6_034, 3_533));
-    for (metric, k, expected) in [
-        (RankingMetric::Recall, 10, 0.0404),
-        (RankingMetric::Recall, 100, 0.2365),
-        (RankingMetric::Recall, 200, 0.3545),
-        (RankingMetric::Ndcg, 200, 0.0723),
-    ] {
-        let found = evaluation.mean(metric, k).unwrap();
-        assert!((found - expected).abs() <= 0.001, "{metric}@{k}: {found}, measured elsewhere {expected}");
+#[ignore = "needs MovieLens 100K: set RECSYS_DATA_DIR to the folder that holds ml-100k"]
+fn movielens_100k() {
+    let data = read(MovieLens::Ml100k);
+    assert_eq!(facts(&data), (100_000, 943, 1682));
+    assert_eq!(film(&data, 1), ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"]));
+    assert_eq!(film(&data, 267), ("unknown", None, vec!["unknown"]));
+    let latin = "Misérables, Les (1995)";
+    assert!(data.item_table().unwrap().titles().iter().any(|title| title == latin));
+    let users = data.user_table().unwrap();
+    let first = data.users().id(1).unwrap() as usize;
+    assert_eq!((users.ages()[first], users.genders()[first].as_str()), (Some(24), "M"));
+    assert_eq!(
+        (users.occupations()[first].as_str(), users.zip_codes()[first].as_str()),
+        ("technician", "85711")
+    );
+    let row = data.interactions().row(0);
+    assert_eq!(
+        (data.users().key(row.user.0), data.items().key(row.item.0)),
+        (Some(Key::Int(196)), Some(Key::Int(242)))
+    );
+    assert_eq!((row.value, row.timestamp), (3.0, 881_250_949));
+}
+
+#[test]
+#[ignore = "needs MovieLens 100K: set RECSYS_DATA_DIR to the folder that holds ml-100k"]
+fn the_folds_of_movielens_100k_partition_it() {
+    let folder = MovieLens::Ml100k.find(None).expect("RECSYS_DATA_DIR names a folder that holds ml-100k");
+    let mut tested = 0;
+    for fold in 1..=5 {
+        let (data, split) = MovieLens::read_fold(&folder, fold).unwrap();
+        assert_eq!((split.train.len(), split.validation.len(), split.test.len()), (80_000, 0, 20_000));
+        let sorted = |rows: Vec<Interaction>| {
+            let mut keys: Vec<_> =
+                rows.iter().map(|row| (row.user, row.item, row.value.to_bits(), row.timestamp)).collect();
+            keys.sort_unstable();
+            keys
+        };
+        let parts = sorted(split.train.iter().chain(split.test.iter()).collect());
+        assert!(parts == sorted(data.interactions().iter().collect()));
+        tested += split.test.len();
     }
-    // The measurement elsewhere counts ties against the target; so counted, every digit is the same.
-    for (k, expected) in [(10, 0.0404), (100, 0.2365), (200, 0.3545)] {
-        let found = pessimistic_recall_at_k(popularity.scores(), &held_out, k);
-        assert!((found - expected).abs() < 0.00005, "recall@{k} against ties: {found}, not {expected}");
-    }
+    assert_eq!(tested, 100_000);
+    assert!(MovieLens::read_fold(&folder, 6).is_err());
+}
+
+#[test]
+#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR to the folder that holds ml-1m"]
+fn movielens_1m() {
+    let data = read(MovieLens::Ml1m);
+    assert_eq!(facts(&data), (1_000_209, 6040, 3706));
+    assert_eq!(film(&data, 1), ("Toy Story (1995)", Some(1995), vec!["Animation", "Children's", "Comedy"]));
+    let users = data.user_table().unwrap();
+    let first = data.users().id(1).unwrap() as usize;
+    assert_eq!((users.genders()[first].as_str(), users.ages()[first]), ("F", Some(1)));
+
+    let positives = data.filter(|rows| rows.min_value(4.0).min_per_user(5)).unwrap().compact();
+    assert_eq!((positives.n_users(), positives.n_items()), (6034, 3533));
+    assert_eq!(film(&positives, 1).0, "Toy Story (1995)");
+}
+
+#[test]
+#[ignore = "needs MovieLens latest-small: set RECSYS_DATA_DIR to the folder that holds ml-latest-small"]
+fn movielens_latest_small() {
+    let data = read(MovieLens::LatestSmall);
+    assert_eq!(facts(&data), (100_836, 610, 9724));
+    assert_eq!(
+        film(&data, 11),
+        ("American President, The (1995)", Some(1995), vec!["Comedy", "Drama", "Romance"])
+    );
+    assert_eq!(film(&data, 122_888), ("Ben-hur (2016)", Some(2016), vec![]));
+    assert!(data.user_table().is_none());
+    assert_eq!(data.interactions().row(0).value, 4.0);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use recsys::data::{Dataset, MovieLens, Split, SyntheticConfig, find_movielens};
+use recsys::data::{Dataset, MovieLens, Split, SyntheticConfig};
 use recsys::error::Result;
 use recsys::metrics::DatasetFacts;
 
@@ -147,6 +147,6 @@ impl DataArgs {
             DatasetName::MlLatestSmall => MovieLens::LatestSmall,
             DatasetName::Synthetic => return SyntheticConfig::new(1_000, 1_500, 100_000, seed).generate(),
         };
-        release.read(find_movielens(release, self.data_dir.as_deref())?)
+        release.read(self.folder(release)?)
     }
 }

@@ -1,23 +1,38 @@
 //! What happened? Interactions, the keys behind their ids, and how they are read, filtered and split.
 
+mod column_map;
 mod csr;
 mod dataset;
+mod delimited;
+#[cfg(feature = "download")]
+mod download;
 mod filters;
 mod interactions;
 mod item_table;
+mod movielens;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod rows;
 mod sequences;
+mod source;
 mod splits;
 mod synthetic;
 #[cfg(test)]
 mod testing;
 mod user_table;
 mod vocab;
+mod vocab_builder;
 
+pub use column_map::{Column, ColumnMap};
 pub use csr::Csr;
 pub use dataset::Dataset;
+pub use delimited::{DelimitedReader, Encoding};
 pub use filters::Keep;
 pub use interactions::{Interaction, Interactions};
 pub use item_table::ItemTable;
+pub use movielens::MovieLens;
+#[cfg(feature = "parquet")]
+pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_parquet};
 pub use sequences::Sequences;
 pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;

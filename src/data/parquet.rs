@@ -1,0 +1,413 @@
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, StringArray, UInt64Array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt64Type};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+
+use super::column_map::{Layout, Role};
+use super::rows::{DatasetBuilder, Rows};
+use super::vocab_builder::Keys;
+use super::{ColumnMap, Dataset, Key, Vocab};
+use crate::error::{Error, Location, Result};
+
+/// Rows that are read, or written, at once.
+const BATCH_LEN: usize = 1 << 16;
+
+/// Reads interactions from a Parquet file, row group by row group, only the columns that are wanted.
+///
+/// Keys may be columns of whole numbers or of text, dictionary-encoded or not; values may be numbers,
+/// booleans or text that reads as a number; times may be whole numbers or time stamps, which count in the
+/// column's own unit. Users and items get ids in the order of their first row. Compression: none, Snappy
+/// or gzip.
+///
+/// # Errors
+/// A file that cannot be opened or is damaged; a column that is missing, or of another type; a null; a
+/// value that does not fit. Each names the file, and the row and column where there is one.
+pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Dataset> {
+    let path = path.as_ref();
+    let place = Location::file(path);
+    let damaged = |error: String| Error::input(place.clone(), "a complete Parquet file", error);
+    let file = File::open(path).map_err(Error::io(path))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
+    let all = layout(columns, builder.schema(), &place)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), all.wanted());
+    let batches = builder
+        .with_projection(mask)
+        .with_batch_size(BATCH_LEN)
+        .build()
+        .map_err(|error| damaged(error.to_string()))?;
+    let layout = all.project();
+    let mut table = Table::new(&layout, place.clone());
+    for batch in batches {
+        table.append(&batch.map_err(|error| damaged(error.to_string()))?)?;
+    }
+    table.rows.finish()
+}
+
+/// Reads interactions from Arrow record batches of one schema, as [`read_parquet`] reads a file.
+///
+/// # Errors
+/// As [`read_parquet`], and no batch, or batches of different schemas; rows count from 1 through all batches.
+pub fn read_record_batches(
+    batches: impl IntoIterator<Item = RecordBatch>,
+    columns: &ColumnMap,
+) -> Result<Dataset> {
+    let mut batches = batches.into_iter().peekable();
+    let Some(first) = batches.peek() else {
+        return Err(Error::input(Location::memory(), "at least one record batch", "none"));
+    };
+    let schema = first.schema();
+    let layout = layout(columns, &schema, &Location::memory())?;
+    let mut table = Table::new(&layout, Location::memory());
+    for batch in batches {
+        if batch.schema() != schema {
+            let place = Location::memory().line(table.n_rows + 1);
+            let found = format!("{:?}", batch.schema());
+            return Err(Error::input(place, format!("the schema of the first batch, {schema:?}"), found));
+        }
+        table.append(&batch)?;
+    }
+    table.rows.finish()
+}
+
+/// Writes interactions to a Parquet file with the columns `user`, `item` (the keys: `UInt64` or `Utf8`),
+/// `value` (`Float32`) and `timestamp` (`Int64`), Snappy-compressed.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_parquet(dataset: &Dataset, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let failed = |error: parquet::errors::ParquetError| Error::io(path)(std::io::Error::other(error));
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::SNAPPY)
+        .build();
+    let file = File::create(path).map_err(Error::io(path))?;
+    let mut writer = ArrowWriter::try_new(file, schema(dataset), Some(properties)).map_err(failed)?;
+    for batch in to_record_batches(dataset) {
+        writer.write(&batch).map_err(failed)?;
+    }
+    writer.close().map_err(failed)?;
+    Ok(())
+}
+
+/// The interactions as Arrow record batches of at most 65,536 rows, with the columns of
+/// [`write_parquet`].
+pub fn to_record_batches(dataset: &Dataset) -> impl Iterator<Item = RecordBatch> + '_ {
+    let rows = dataset.interactions();
+    let schema = schema(dataset);
+    (0..rows.len()).step_by(BATCH_LEN).map(move |start| {
+        let range = start..rows.len().min(start + BATCH_LEN);
+        let columns: Vec<ArrayRef> = vec![
+            keys(dataset.users(), rows.users()[range.clone()].iter().map(|user| user.0)),
+            keys(dataset.items(), rows.items()[range.clone()].iter().map(|item| item.0)),
+            Arc::new(Float32Array::from(rows.values()[range.clone()].to_vec())),
+            Arc::new(Int64Array::from(rows.timestamps()[range].to_vec())),
+        ];
+        RecordBatch::try_new(schema.clone(), columns).expect("the columns are those of the schema")
+    })
+}
+
+fn schema(dataset: &Dataset) -> Arc<Schema> {
+    let key = |vocab: &Vocab| match vocab.key(0) {
+        Some(Key::Text(_)) => DataType::Utf8,
+        _ => DataType::UInt64,
+    };
+    Arc::new(Schema::new(vec![
+        Field::new("user", key(dataset.users()), false),
+        Field::new("item", key(dataset.items()), false),
+        Field::new("value", DataType::Float32, false),
+        Field::new("timestamp", DataType::Int64, false),
+    ]))
+}
+
+/// The keys of these ids, all of which are in the vocabulary.
+fn keys(vocab: &Vocab, ids: impl Iterator<Item = u32>) -> ArrayRef {
+    let keys: Vec<Key<'_>> = ids.filter_map(|id| vocab.key(id)).collect();
+    let texts: Option<Vec<&str>> = (keys.iter())
+        .map(|key| match key {
+            Key::Text(text) => Some(*text),
+            Key::Int(_) => None,
+        })
+        .collect();
+    let ints = keys.iter().filter_map(|key| match key {
+        Key::Int(number) => Some(*number),
+        Key::Text(_) => None,
+    });
+    match texts {
+        Some(texts) => Arc::new(StringArray::from(texts)),
+        None => Arc::new(UInt64Array::from_iter_values(ints)),
+    }
+}
+
+fn layout(columns: &ColumnMap, schema: &Schema, place: &Location) -> Result<Layout> {
+    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    columns.resolve(Some(&names), names.len(), place)
+}
+
+/// A table on its way from batches to rows.
+struct Table<'a> {
+    layout: &'a Layout,
+    place: Location,
+    n_rows: u64,
+    some: Rows,
+    rows: DatasetBuilder,
+}
+
+impl<'a> Table<'a> {
+    fn new(layout: &'a Layout, place: Location) -> Self {
+        Self { layout, place, n_rows: 0, some: Rows::new(layout), rows: DatasetBuilder::new(layout) }
+    }
+
+    fn append(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.some.clear();
+        for role in Role::ALL {
+            let Some(index) = self.layout.index(role) else { continue };
+            self.read_column(role, batch.column(index))?;
+        }
+        self.n_rows += batch.num_rows() as u64;
+        self.rows.append(std::iter::once(&self.some))
+    }
+
+    fn read_column(&mut self, role: Role, column: &ArrayRef) -> Result<()> {
+        let place = self.place.clone().column(self.layout.column(role));
+        let at = |row: usize| place.clone().line(self.n_rows + row as u64 + 1);
+        let kind = Kind::of(role, self.layout);
+        let array = kind.cast(column).ok_or_else(|| {
+            Error::input(
+                place.clone(),
+                format!("a column of {}", kind.plural()),
+                column.data_type().to_string(),
+            )
+        })?;
+        if let Some(row) = (0..array.len()).find(|&row| array.is_null(row)) {
+            let found = match column.is_null(row) {
+                true => "null".to_owned(),
+                false => array_value_to_string(column, row).unwrap_or_else(|error| error.to_string()),
+            };
+            return Err(Error::input(at(row), kind.singular(), found));
+        }
+        match role {
+            Role::User => push_keys(&array, &mut self.some.users),
+            Role::Item => push_keys(&array, &mut self.some.items),
+            Role::Value => {
+                let values = array.as_primitive::<Float32Type>().values();
+                if let Some(row) = values.iter().position(|value| !value.is_finite()) {
+                    let found = values[row].to_string();
+                    return Err(Error::input(at(row), "a finite number", found));
+                }
+                self.some.values.extend_from_slice(values);
+            }
+            Role::Timestamp => {
+                let times = array.as_primitive::<Int64Type>().values();
+                if let Some(row) = times.iter().position(|&time| time < 0) {
+                    return Err(Error::input(at(row), "a time of 0 or later", times[row].to_string()));
+                }
+                self.some.timestamps.extend_from_slice(times);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn push_keys(array: &ArrayRef, keys: &mut Keys) {
+    match keys {
+        Keys::Int(keys) => keys.extend_from_slice(array.as_primitive::<UInt64Type>().values()),
+        Keys::Text(keys) => array.as_string::<i32>().iter().flatten().for_each(|key| keys.push(key)),
+    }
+}
+
+/// What a column must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Int,
+    Text,
+    Value,
+    Time,
+}
+
+impl Kind {
+    fn of(role: Role, layout: &Layout) -> Self {
+        match role {
+            Role::User if layout.text_users => Self::Text,
+            Role::Item if layout.text_items => Self::Text,
+            Role::User | Role::Item => Self::Int,
+            Role::Value => Self::Value,
+            Role::Timestamp => Self::Time,
+        }
+    }
+
+    fn singular(self) -> &'static str {
+        match self {
+            Self::Int => "a whole number of 0 or more (or a column declared text)",
+            Self::Text => "a text",
+            Self::Value => "a number",
+            Self::Time => "a time, as a whole number",
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Int => "whole numbers (or declared text)",
+            Self::Text => "texts or whole numbers",
+            Self::Value => "numbers",
+            Self::Time => "times: whole numbers or time stamps",
+        }
+    }
+
+    /// The column as the type that rows have, null where a value does not fit; `None` for a column of a
+    /// type that makes no sense here.
+    fn cast(self, column: &ArrayRef) -> Option<ArrayRef> {
+        let values = match column.data_type() {
+            DataType::Dictionary(_, values) => values,
+            plain => plain,
+        };
+        let text = matches!(values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let (fits, target) = match self {
+            Self::Int => (values.is_integer() || text, DataType::UInt64),
+            Self::Text => (values.is_integer() || text, DataType::Utf8),
+            Self::Value => (values.is_numeric() || text || *values == DataType::Boolean, DataType::Float32),
+            Self::Time => {
+                let time = matches!(values, DataType::Timestamp(..));
+                (values.is_integer() || text || time, DataType::Int64)
+            }
+        };
+        // `safe` makes a value that does not fit null; the type pairs above are all known to the cast.
+        fits.then(|| cast_with_options(column, &target, &CastOptions::default()).ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        BooleanArray, DictionaryArray, Float64Array, Int32Array, LargeStringArray, StringViewArray,
+        TimestampMillisecondArray,
+    };
+    use arrow::datatypes::Int8Type;
+
+    use super::*;
+    use crate::data::SyntheticConfig;
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+            .unwrap()
+    }
+
+    fn columns() -> ColumnMap {
+        ColumnMap::new("u", "i").value("r").timestamp("t")
+    }
+
+    #[test]
+    fn columns_of_many_types_are_read() {
+        let read = |user: ArrayRef, item: ArrayRef, value: ArrayRef, time: ArrayRef| {
+            let batch =
+                batch(vec![("t", time), ("u", user), ("r", value), ("x", Arc::clone(&item)), ("i", item)]);
+            read_record_batches([batch], &columns().text_items()).unwrap()
+        };
+        let expected = read(
+            Arc::new(UInt64Array::from(vec![7, 9, 7])),
+            Arc::new(StringArray::from(vec!["a", "b", "b"])),
+            Arc::new(Float32Array::from(vec![1.0, 0.0, 1.0])),
+            Arc::new(Int64Array::from(vec![5, 6, 7])),
+        );
+        assert_eq!(expected.users(), &Vocab::from_ints(vec![7, 9]).unwrap());
+        assert_eq!(expected.interactions().items().iter().map(|item| item.0).collect::<Vec<_>>(), [0, 1, 1]);
+        let found = read(
+            Arc::new(Int32Array::from(vec![7, 9, 7])),
+            Arc::new(LargeStringArray::from(vec!["a", "b", "b"])),
+            Arc::new(BooleanArray::from(vec![true, false, true])),
+            Arc::new(TimestampMillisecondArray::from(vec![5, 6, 7])),
+        );
+        assert_eq!(found, expected);
+        let found = read(
+            Arc::new(StringViewArray::from(vec!["7", "9", "7"])),
+            Arc::new(DictionaryArray::<Int8Type>::from_iter(["a", "b", "b"])),
+            Arc::new(Float64Array::from(vec![1.0, 0.0, 1.0])),
+            Arc::new(StringArray::from(vec!["5", "6", "7"])),
+        );
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = || -> Vec<(&str, ArrayRef)> {
+            vec![
+                ("u", Arc::new(Int64Array::from(vec![1, 2]))),
+                ("i", Arc::new(Int64Array::from(vec![1, 2]))),
+                ("r", Arc::new(Float64Array::from(vec![1.0, 2.0]))),
+                ("t", Arc::new(Int64Array::from(vec![1, 2]))),
+            ]
+        };
+        let message = |column: usize, array: ArrayRef| {
+            let mut bad = good();
+            bad[column].1 = array;
+            read_record_batches([batch(good()), batch(bad)], &columns()).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(0, Arc::new(Int64Array::from(vec![Some(1), None]))),
+            "input, line 4, column u: expected a whole number of 0 or more (or a column declared text), found null"
+        );
+        assert_eq!(
+            message(1, Arc::new(Int64Array::from(vec![-3, 1]))),
+            "input, line 3, column i: expected a whole number of 0 or more (or a column declared text), found -3"
+        );
+        assert_eq!(
+            message(2, Arc::new(Float64Array::from(vec![1.0, f64::NAN]))),
+            "input, line 4, column r: expected a finite number, found NaN"
+        );
+        assert_eq!(
+            message(3, Arc::new(Int64Array::from(vec![1, -1]))),
+            "input, line 4, column t: expected a time of 0 or later, found -1"
+        );
+        assert!(
+            message(3, Arc::new(Int32Array::from(vec![1, 1]))).contains("expected the schema of the first")
+        );
+        let mut floats = good();
+        floats[0].1 = Arc::new(Float64Array::from(vec![1.0, 2.0]));
+        assert_eq!(
+            read_record_batches([batch(floats)], &columns()).unwrap_err().to_string(),
+            "input, column u: expected a column of whole numbers (or declared text), found Float64"
+        );
+        assert!(read_record_batches([], &columns()).is_err());
+    }
+
+    #[test]
+    fn a_file_gives_back_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ratings.parquet");
+        let columns = ColumnMap::new("user", "item").value("value").timestamp("timestamp");
+        let ints = SyntheticConfig::new(2000, 1000, 100_000, 3).generate().unwrap();
+        let text = crate::data::DelimitedReader::new(ColumnMap::new("u", "i").text_users().text_items())
+            .read_from(
+                "u,i
+ä,1
+b,2
+ä,2
+"
+                .as_bytes(),
+            )
+            .unwrap();
+        for (dataset, columns) in [(ints, columns.clone()), (text, columns.text_users().text_items())] {
+            write_parquet(&dataset, &path).unwrap();
+            let back = read_parquet(&path, &columns).unwrap();
+            let rows = |dataset: &Dataset| -> Vec<(String, String, u32, i64)> {
+                let key = |vocab: &Vocab, id: u32| vocab.key(id).unwrap().to_string();
+                (dataset.interactions().iter())
+                    .map(|row| {
+                        let (user, item) =
+                            (key(dataset.users(), row.user.0), key(dataset.items(), row.item.0));
+                        (user, item, row.value.to_bits(), row.timestamp)
+                    })
+                    .collect()
+            };
+            assert!(rows(&back) == rows(&dataset));
+            assert_eq!(read_record_batches(to_record_batches(&dataset), &columns).unwrap(), back);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! What a reader makes of bad input: an error that says where, what was expected and what was found; never
+//! a panic.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
+use recsys::prelude::*;
+
+fn columns() -> ColumnMap {
+    ColumnMap::new("userId", "movieId").value("rating").timestamp("timestamp")
+}
+
+/// Writes `bytes` to a file of this name and gives the error of reading it, without the folder's name.
+fn error_of(name: &str, bytes: &[u8], reader: &DelimitedReader) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    without_folder(&reader.read(&path).unwrap_err(), folder.path())
+}
+
+fn without_folder(error: &Error, folder: &Path) -> String {
+    error.to_string().replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "")
+}
+
+fn csv_error(text: &str) -> String {
+    error_of("r.csv", text.as_bytes(), &DelimitedReader::new(columns()))
+}
+
+const HEADER: &str = "userId,movieId,rating,timestamp\n";
+
+fn row_error(row: &str) -> String {
+    let plain = csv_error(&format!("{HEADER}1,2,3.5,4\n\n{row}\n5,6,7,8\n"));
+    // A quotation mark in an earlier row sends the rest down the general path.
+    let quoted = csv_error(&format!("{HEADER}\"1\",2,3.5,4\n\n{row}\n5,6,7,8\n"));
+    assert_eq!(plain, quoted, "the fast and the general path disagree");
+    plain
+}
+
+#[test]
+fn a_missing_file() {
+    let error = DelimitedReader::new(columns()).read("no/such/file.csv").unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Io { path, .. } if path == Path::new("no/such/file.csv")),
+        "{error}"
+    );
+    let error = MovieLens::Ml1m.read("no/such/folder").unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Io { path, .. } if path.ends_with("ratings.dat")), "{error}");
+}
+
+#[test]
+fn an_empty_file() {
+    assert_eq!(csv_error(""), "r.csv, line 1: expected a header line, found the end of the file");
+    assert_eq!(csv_error("\n\r\n"), "r.csv, line 1: expected a header line, found the end of the file");
+    let reader = DelimitedReader::new(ColumnMap::new(1, 2)).without_header();
+    assert_eq!(
+        error_of("r", b"", &reader),
+        "r, line 1: expected at least one row, found the end of the file"
+    );
+    let nothing = DelimitedReader::new(columns()).read_from(HEADER.as_bytes()).unwrap();
+    assert!(nothing.interactions().is_empty());
+}
+
+#[test]
+fn a_missing_or_doubled_column() {
+    assert_eq!(
+        csv_error("userId,movieId,timestamp\n1,2,3\n"),
+        "r.csv, line 1, column rating: expected a column named \"rating\", found userId, movieId, timestamp"
+    );
+    assert_eq!(
+        csv_error("\nuserId,movieId,rating,timestamp,rating\n1,2,3,4,5\n"),
+        "r.csv, line 2, column rating: expected one column named \"rating\", found two, in columns 3 and 5"
+    );
+    let reader = DelimitedReader::new(ColumnMap::new(1, 4)).without_header();
+    assert_eq!(
+        error_of("r", b"1,2,3\n", &reader),
+        "r, line 1, column 4: expected at least 4 columns, found 3"
+    );
+}
+
+#[test]
+fn a_header_in_the_middle() {
+    assert_eq!(
+        row_error(HEADER.trim_end()),
+        "r.csv, line 4, column userId: expected a whole number (or a column declared text), found \"userId\""
+    );
+}
+
+#[test]
+fn a_wrong_number_of_fields() {
+    assert_eq!(row_error("1,2,3"), "r.csv, line 4: expected 4 fields, found 3");
+    assert_eq!(row_error("1,2,3,4,5"), "r.csv, line 4: expected 4 fields, found 5");
+    assert_eq!(row_error("1"), "r.csv, line 4: expected 4 fields, found 1");
+}
+
+#[test]
+fn a_key_that_is_no_number() {
+    let expected = "a whole number (or a column declared text)";
+    for key in ["x7", "-7", "7.0", "", "18446744073709551616"] {
+        let error = row_error(&format!("{key},2,3,4"));
+        assert_eq!(error, format!("r.csv, line 4, column userId: expected {expected}, found {key:?}"));
+    }
+    assert!(row_error("1,ÿ,3,4").starts_with("r.csv, line 4, column movieId: expected a whole number"));
+}
+
+#[test]
+fn a_value_that_is_none() {
+    for value in ["NaN", "inf", "-Infinity", "1e39"] {
+        let error = row_error(&format!("1,2,{value},4"));
+        assert_eq!(error, format!("r.csv, line 4, column rating: expected a finite number, found {value:?}"));
+    }
+    for value in ["", "good", "1,5"] {
+        assert!(row_error(&format!("1,2,{value},4")).starts_with("r.csv, line 4"), "{value}");
+    }
+}
+
+#[test]
+fn a_time_that_is_none() {
+    let error = row_error("1,2,3,-4");
+    assert_eq!(error, "r.csv, line 4, column timestamp: expected a time of 0 or later, found \"-4\"");
+    for time in ["", "2020-01-01", "1.5", "9223372036854775808"] {
+        let error = row_error(&format!("1,2,3,{time}"));
+        let expected = "a time, as a whole number";
+        assert_eq!(error, format!("r.csv, line 4, column timestamp: expected {expected}, found {time:?}"));
+    }
+}
+
+#[test]
+fn another_encoding() {
+    let reader = DelimitedReader::new(columns().text_users());
+    let text = [HEADER.as_bytes(), b"Ren\xe9,2,3,4\n"].concat();
+    assert_eq!(
+        error_of("r.csv", &text, &reader),
+        "r.csv, line 2, column userId: expected UTF-8 text, found \"Ren\\xe9\""
+    );
+    assert_eq!(
+        error_of("r.csv", b"user\xe9,movieId\n", &reader),
+        "r.csv, line 1, column 1: expected UTF-8 text, found \"user\\xe9\""
+    );
+    let data = reader.encoding(Encoding::Latin1).read_from(&text[..]).unwrap();
+    assert_eq!(data.users().key(0), Some(Key::Text("René")));
+}
+
+#[test]
+fn a_line_without_end() {
+    let reader = DelimitedReader::new(ColumnMap::new(1, 2)).without_header();
+    let error = error_of("r", &b"1".repeat(5 << 20), &reader);
+    assert_eq!(error, "r: expected lines of at most 4194304 bytes, found a longer one");
+}
+
+#[test]
+fn a_delimiter_that_is_none() {
+    for delimiter in ["", "\n", "a\"", "\r\n"] {
+        let error = DelimitedReader::new(columns()).delimiter(delimiter).read("r.csv").unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidConfig { .. }), "{error}");
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn long_table() -> String {
+    let rows = (0..20_000).map(|row| format!("{},{},3.5,{}\n", row % 97, row % 89, row * 7919 % 10_007));
+    HEADER.to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn a_truncated_gzip_file() {
+    let bytes = gzip(long_table().as_bytes());
+    let reader = DelimitedReader::new(columns());
+    assert_eq!(reader.read_from(&bytes[..]).unwrap().interactions().len(), 20_000);
+    for cut in [bytes.len() - 1, bytes.len() / 2, 12] {
+        let error = error_of("r.csv.gz", &bytes[..cut], &reader);
+        assert!(error.starts_with("r.csv.gz: expected a complete gzip file, found "), "{error}");
+    }
+    let mut bad = bytes.clone();
+    let last = bad.len() - 6;
+    bad[last] ^= 1;
+    let error = error_of("r.csv.gz", &bad, &reader);
+    assert!(error.starts_with("r.csv.gz: expected a complete gzip file, found "), "{error}");
+}
+
+#[cfg(feature = "download")]
+fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+#[cfg(feature = "download")]
+#[test]
+fn a_zip_archive() {
+    let reader = DelimitedReader::new(columns());
+    let table = long_table();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.zip");
+    let two = zipped(&[("a/r.csv", table.as_bytes()), ("b.txt", b"nothing")]);
+
+    fs::write(&path, zipped(&[("r.csv", table.as_bytes())])).unwrap();
+    assert_eq!(reader.read(&path).unwrap().interactions().len(), 20_000);
+    fs::write(&path, &two).unwrap();
+    assert_eq!(reader.clone().member("a/r.csv").read(&path).unwrap().interactions().len(), 20_000);
+    assert_eq!(
+        without_folder(&reader.read(&path).unwrap_err(), folder.path()),
+        "r.zip: expected an archive of one file, or the name of the member to read, found [a/r.csv, b.txt]"
+    );
+    assert_eq!(
+        without_folder(&reader.clone().member("r.csv").read(&path).unwrap_err(), folder.path()),
+        "r.zip: expected one member named r.csv, found [a/r.csv, b.txt]"
+    );
+    for cut in [two.len() - 1, two.len() / 2, 10] {
+        let error = error_of("r.zip", &two[..cut], &reader);
+        assert!(error.starts_with("r.zip: expected a complete zip file, found "), "{error}");
+    }
+    let error = reader.read_from(&two[..]).unwrap_err().to_string();
+    assert!(error.starts_with("input: expected text or gzip"), "{error}");
+}
+
+#[cfg(not(feature = "download"))]
+#[test]
+fn a_zip_archive_needs_the_feature() {
+    let error = error_of("r.zip", b"PK\x03\x04", &DelimitedReader::new(columns()));
+    assert_eq!(error, "r.zip: reading a zip archive needs the Cargo feature `download` of recsys");
+}
+
+/// A small MovieLens 1M in a folder of its own, with one file replaced.
+fn movielens(file: &str, bytes: &[u8]) -> (tempfile::TempDir, Result<Dataset>) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ratings.dat"), "1::10::5::100\n2::20::3::200\n").unwrap();
+    fs::write(
+        folder.path().join("movies.dat"),
+        b"10::Caf\xe9 (1995)::Drama|War\n20::Up::Comedy\n30::None::War\n",
+    )
+    .unwrap();
+    fs::write(folder.path().join("users.dat"), "1::F::1::10::48067\n2::M::56::16::70072\n").unwrap();
+    if !file.is_empty() {
+        fs::write(folder.path().join(file), bytes).unwrap();
+    }
+    let read = MovieLens::Ml1m.read(folder.path());
+    (folder, read)
+}
+
+fn movielens_error(file: &str, text: &str) -> String {
+    let (folder, read) = movielens(file, text.as_bytes());
+    without_folder(&read.unwrap_err(), folder.path())
+}
+
+#[test]
+fn bad_item_and_user_tables() {
+    let data = movielens("", b"").1.unwrap();
+    assert_eq!(data.item_table().unwrap().titles(), ["Café (1995)", "Up"]);
+    assert_eq!(data.item_table().unwrap().years(), [Some(1995), None]);
+    assert_eq!(
+        movielens_error("movies.dat", "10::A::Drama\n20::B::Drama|Heist\n"),
+        "movies.dat, line 2, column genres: expected a genre of MovieLens, found \"Heist\""
+    );
+    assert_eq!(
+        movielens_error("movies.dat", "10::A::Drama|Drama\n20::B::War\n"),
+        "movies.dat, line 1, column genres: expected distinct genres, found Drama again"
+    );
+    assert_eq!(
+        movielens_error("movies.dat", "10::A::Drama\n"),
+        "movies.dat: expected a row of key 20, which has a rating, found none"
+    );
+    assert_eq!(
+        movielens_error("movies.dat", "10::A::Drama\n10::B::War\n"),
+        "movies.dat, line 2, column movieId: expected a key that did not come before, found \"10\""
+    );
+    assert_eq!(movielens_error("movies.dat", "10::A\n"), "movies.dat, line 1: expected 3 fields, found 2");
+    assert_eq!(
+        movielens_error("users.dat", "1::F::young::10::48067\n"),
+        "users.dat, line 1, column Age: expected a whole number (or a column declared text), found \"young\""
+    );
+}
+
+#[cfg(feature = "parquet")]
+mod parquet {
+    use super::*;
+    use recsys::data::read_parquet;
+
+    fn fixture() -> Vec<u8> {
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pyarrow.parquet")).unwrap()
+    }
+
+    fn fixture_columns() -> ColumnMap {
+        ColumnMap::new("user", "item").value("rating").timestamp("time").text_items()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Dataset> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.parquet");
+        fs::write(&path, bytes).unwrap();
+        read_parquet(&path, &fixture_columns())
+    }
+
+    #[test]
+    fn a_truncated_parquet_file() {
+        let bytes = fixture();
+        for cut in [bytes.len() - 1, bytes.len() / 2, 4, 0] {
+            let error = read(&bytes[..cut]).unwrap_err().to_string();
+            assert!(error.contains("r.parquet: expected a complete Parquet file, found "), "{error}");
+        }
+        let error = read_parquet("no/such/file.parquet", &fixture_columns()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+            let mut bytes = fixture();
+            for (place, byte) in damage {
+                let at = place.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = read(&bytes);
+        }
+    }
+}
+
+/// Text that looks like a table, more or less.
+fn tables() -> impl Strategy<Value = Vec<u8>> {
+    let field = prop_oneof![
+        4 => "[0-9]{1,4}",
+        1 => "[0-9]{1,3}\\.[0-9]{0,3}",
+        1 => "[-+ ]?[0-9a-z\"]{0,22}",
+        1 => "\"[0-9a-z,\n\"]{0,5}\"",
+    ];
+    let row =
+        (prop::collection::vec(field, 4..=4), prop_oneof![9 => Just("\n"), 1 => Just("\r\n"), 1 => Just("")])
+            .prop_map(|(fields, end)| fields.join(",") + end);
+    let table =
+        prop::collection::vec(row, 0..8).prop_map(|rows| (HEADER.to_owned() + &rows.concat()).into_bytes());
+    prop_oneof![4 => table, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+fn readers() -> Vec<DelimitedReader> {
+    let numbered = ColumnMap::new(1, 2).value(3).timestamp(4);
+    vec![
+        DelimitedReader::new(columns()),
+        DelimitedReader::new(columns().text_users().text_items()),
+        DelimitedReader::new(numbered.clone()).without_header().without_quoting(),
+        DelimitedReader::new(numbered.clone().text_users()).without_header().delimiter("::"),
+        DelimitedReader::new(numbered.text_items()).without_header().encoding(Encoding::Latin1),
+    ]
+}
+
+fn some_file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_reader_panic(bytes in tables()) {
+        for reader in readers() {
+            let _ = reader.read_from(&bytes[..]);
+        }
+    }
+
+    #[test]
+    fn no_gzip_makes_a_reader_panic(bytes in tables(), place in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = gzip(&bytes);
+        let at = place.index(bytes.len());
+        bytes[at] = byte;
+        let _ = DelimitedReader::new(columns()).read_from(&bytes[..]);
+        let _ = DelimitedReader::new(columns()).read_from(&bytes[..at]);
+    }
+
+    #[cfg(feature = "download")]
+    #[test]
+    fn no_zip_makes_a_reader_panic(bytes in tables(), place in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = zipped(&[("r.csv", &bytes)]);
+        let at = place.index(bytes.len());
+        bytes[at] = byte;
+        let (_folder, path) = some_file("r.zip", &bytes);
+        let _ = DelimitedReader::new(columns()).read(&path);
+        let (_folder, path) = some_file("r.zip", &bytes[..at]);
+        let _ = DelimitedReader::new(columns()).read(&path);
+    }
+
+    #[test]
+    fn no_movielens_table_makes_a_reader_panic(
+        file in prop_oneof![Just("ratings.dat"), Just("movies.dat"), Just("users.dat")],
+        text in prop_oneof![
+            "([0-9]{1,2}(::[A-Za-z0-9|()]{0,8}){2}\n){0,3}",
+            "([0-9]{1,2}(::[A-Z0-9]{0,3}){4}\n){0,3}",
+            "([0-9]{1,2}::[0-9]{1,2}::[0-9]::[0-9]{1,6}\n){0,3}",
+        ],
+        noise in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let _ = movielens(file, &[text.as_bytes(), &noise].concat());
+    }
+
+    /// A row that is quoted throughout sends all that follows down the general path.
+    #[test]
+    fn the_fast_and_the_general_path_agree(
+        rows in prop::collection::vec(
+            ("[0-9]{1,3}|[0-9]{17,20}", "[0-9]{1,3}| 7", "[0-9](\\.[0-9]{0,12})?|1e3|-2", "[0-9]{1,19}", "\r?\n{1,2}"),
+            1..40,
+        ),
+        text_keys: bool,
+    ) {
+        let map = if text_keys { columns().text_users().text_items() } else { columns() };
+        let reader = DelimitedReader::new(map);
+        let body: String = rows.iter().map(|(u, i, v, t, end)| format!("{u},{i},{v},{t}{end}")).collect();
+        let read = |first: &str| {
+            let text = format!("{HEADER}{first}{body}");
+            reader.read_from(text.as_bytes()).map_err(|error| error.to_string())
+        };
+        prop_assert_eq!(read("1,2,3,4\n"), read("\"1\",\"2\",\"3\",\"4\"\n"));
+    }
+}

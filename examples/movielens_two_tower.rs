@@ -240,9 +240,8 @@ fn train(
     let fitted = Trainer::new(training)?.fit(model, &batches, |model: &TwoTower| {
         let recaller = EmbeddingRecaller::new(model.clone(), index(model)?, Box::new(popularity.clone()))?;
         let evaluation = evaluate(&recaller, &validation, &[k, 100])?;
-        let metric = |name: &str, metric, k| {
-            evaluation.mean(metric, k).map(|mean| (format!("{name}@{k}"), mean))
-        };
+        let metric =
+            |name: &str, metric, k| evaluation.mean(metric, k).map(|mean| (format!("{name}@{k}"), mean));
         let metrics = [metric("ndcg", RankingMetric::Ndcg, k), metric("recall", RankingMetric::Recall, 100)];
         Ok(metrics.into_iter().flatten().collect())
     })?;
@@ -261,7 +260,13 @@ fn index(model: &TwoTower) -> Result<Box<dyn VectorIndex>> {
     Ok(Box::new(ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors()?)?))
 }
 
-fn report(args: &Args, data: &Prepared, model: &str, loss: Option<String>, measured: &Evaluation) -> Result<Report> {
+fn report(
+    args: &Args,
+    data: &Prepared,
+    model: &str,
+    loss: Option<String>,
+    measured: &Evaluation,
+) -> Result<Report> {
     measured.report(Experiment {
         protocol: data.protocol.name().into(),
         dataset: data.facts.clone(),
@@ -297,7 +302,9 @@ fn recommend(
 ) -> Result<(), Box<dyn Error>> {
     let users = data.dataset.users();
     let id = match &args.user {
-        Some(key) => users.id(key.as_str()).ok_or_else(|| format!("--user {key}: no such user in this data"))?,
+        Some(key) => {
+            users.id(key.as_str()).ok_or_else(|| format!("--user {key}: no such user in this data"))?
+        }
         None => 0,
     };
     let Some(user) = held_out.users().iter().find(|user| user.user == UserId(id)) else {
@@ -330,7 +337,10 @@ fn title(data: &Prepared, item: ItemId) -> String {
     };
     match data.dataset.item_table() {
         Some(table) => with_genres(table),
-        None => format!("item {}", data.dataset.items().key(item.0).map(|key| key.to_string()).unwrap_or_default()),
+        None => format!(
+            "item {}",
+            data.dataset.items().key(item.0).map(|key| key.to_string()).unwrap_or_default()
+        ),
     }
 }
 

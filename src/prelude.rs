@@ -5,6 +5,7 @@ pub use crate::data::{
     MovieLens, Sequences, Split, SyntheticConfig, UserTable, Vocab,
 };
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::features::ItemFeatures;
 pub use crate::ids::{ItemFilter, ItemId, UserId};
 pub use crate::index::{ExactIndex, HnswConfig, HnswIndex, Similarity, VectorIndex};
 pub use crate::pipeline::{Candidate, Query, Ranker, Recaller, Reranker};

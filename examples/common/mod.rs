@@ -85,8 +85,11 @@ impl DeviceName {
             Self::Ndarray => Ok(Device::ndarray()),
             #[allow(unreachable_patterns)]
             absent => {
-                let feature = if absent == Self::Cpu { "flex".into() } else { format!("{absent:?}").to_lowercase() };
-                Err(format!("this program was built without the Cargo feature `{feature}`: add `--features {feature}`"))
+                let feature =
+                    if absent == Self::Cpu { "flex".into() } else { format!("{absent:?}").to_lowercase() };
+                Err(format!(
+                    "this program was built without the Cargo feature `{feature}`: add `--features {feature}`"
+                ))
             }
         }
     }
@@ -120,11 +123,15 @@ impl DataArgs {
     pub fn prepare(&self, seed: u64) -> Result<Prepared> {
         let (name, dataset) = match self.dataset {
             Some(name) => (name, self.read(name, seed)?),
-            None => self.read(DatasetName::Ml100k, seed).map(|data| (DatasetName::Ml100k, data)).or_else(|error| {
-                eprintln!("\n*** MovieLens 100K is not at hand: {error}");
-                eprintln!("*** Going on with SYNTHETIC data: the films and the people below are made up.\n");
-                self.read(DatasetName::Synthetic, seed).map(|data| (DatasetName::Synthetic, data))
-            })?,
+            None => self.read(DatasetName::Ml100k, seed).map(|data| (DatasetName::Ml100k, data)).or_else(
+                |error| {
+                    eprintln!("\n*** MovieLens 100K is not at hand: {error}");
+                    eprintln!(
+                        "*** Going on with SYNTHETIC data: the films and the people below are made up.\n"
+                    );
+                    self.read(DatasetName::Synthetic, seed).map(|data| (DatasetName::Synthetic, data))
+                },
+            )?,
         };
         let protocol =
             self.protocol.unwrap_or(if name == DatasetName::Ml1m { Protocol::P2 } else { Protocol::P3 });
@@ -148,5 +155,18 @@ impl DataArgs {
             DatasetName::Synthetic => return SyntheticConfig::new(1_000, 1_500, 100_000, seed).generate(),
         };
         release.read(self.folder(release)?)
+    }
+
+    #[cfg(feature = "download")]
+    fn folder(&self, release: MovieLens) -> Result<PathBuf> {
+        release.find_or_download(self.data_dir.as_deref())
+    }
+
+    #[cfg(not(feature = "download"))]
+    fn folder(&self, release: MovieLens) -> Result<PathBuf> {
+        use recsys::error::ErrorKind;
+        let needed_for = "MovieLens is not in --data-dir or $RECSYS_DATA_DIR; fetching it".into();
+        let absent = ErrorKind::FeatureDisabled { feature: "download", needed_for };
+        release.find(self.data_dir.as_deref()).ok_or_else(|| absent.into())
     }
 }

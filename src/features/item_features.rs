@@ -35,12 +35,11 @@ impl ItemFeatures {
     /// The genres of the items of a table.
     pub fn genres(table: &ItemTable) -> Self {
         let genres = table.genres();
-        let mut features = Self { n_features: table.genre_names().len(), offsets: vec![0], features: Vec::new() };
-        for (_, list) in genres.iter() {
-            features.features.extend_from_slice(list);
-            features.offsets.push(features.features.len());
+        Self {
+            n_features: table.genre_names().len(),
+            offsets: genres.offsets().to_vec(),
+            features: genres.entries().to_vec(),
         }
-        features
     }
 
     /// `n_items` items of which nothing is known.
@@ -63,4 +62,3 @@ impl ItemFeatures {
         self.offsets.windows(2).map(|bounds| &self.features[bounds[0]..bounds[1]])
     }
 }
-

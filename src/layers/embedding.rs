@@ -77,7 +77,8 @@ impl MultiHotEmbedding {
     pub fn all(&self) -> Tensor<2> {
         let [n, width] = self.rows.shape().dims();
         let [_, d] = self.table.shape().dims();
-        let gathered = self.table.val().select(0, self.rows.val().reshape([n * width])).reshape([n, width, d]);
+        let gathered =
+            self.table.val().select(0, self.rows.val().reshape([n * width])).reshape([n, width, d]);
         self.weights.val().reshape([n, 1, width]).matmul(gathered).reshape([n, d])
     }
 }

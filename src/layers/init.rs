@@ -23,7 +23,12 @@ pub enum Init {
 
 impl Init {
     /// A parameter of this shape, drawn now from `rng`.
-    pub fn param<const D: usize>(self, shape: [usize; D], rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
+    pub fn param<const D: usize>(
+        self,
+        shape: [usize; D],
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Param<Tensor<D>> {
         let mut draw = || match self {
             Self::Normal { std } => std * rng.normal(),
             Self::Uniform { bound } => bound * (2.0 * rng.uniform() - 1.0),

@@ -10,8 +10,8 @@ mod pooling;
 
 pub use activation::Activation;
 pub use dropout::dropout;
-pub(crate) use embedding::check_ids;
 pub use embedding::MultiHotEmbedding;
+pub(crate) use embedding::check_ids;
 pub use init::{Init, linear};
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};

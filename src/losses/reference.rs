@@ -75,15 +75,11 @@ fn bpr_and_binary_cross_entropy_and_sampled_softmax() {
     let cases: [(&str, Loss, Exact); 3] = [
         ("bpr", bpr, |p, ns| ns.iter().map(|n| softplus(n - p)).sum::<f64>() / ns.len() as f64),
         ("bce", binary_cross_entropy, |p, ns| softplus(-p) + ns.iter().map(|&n| softplus(n)).sum::<f64>()),
-        ("sampled softmax", sampled_softmax, |p, ns| {
-            log_sum_exp(ns.iter().copied().chain([p])) - p
-        }),
+        ("sampled softmax", sampled_softmax, |p, ns| log_sum_exp(ns.iter().copied().chain([p])) - p),
     ];
     for (what, loss, exact) in cases {
         let inputs = random(N + N * M, 3);
-        let mean = |x: &[f64]| {
-            (0..N).map(|i| exact(x[i], row(&x[N..], i, M))).sum::<f64>() / N as f64
-        };
+        let mean = |x: &[f64]| (0..N).map(|i| exact(x[i], row(&x[N..], i, M))).sum::<f64>() / N as f64;
         let positive = leaf(&inputs[..N], [N]);
         let negative = leaf(&inputs[N..], [N, M]);
         let value = loss(positive.clone(), negative.clone());
@@ -130,9 +126,8 @@ fn the_temperature_divides_and_is_learned() {
         (0..N * M).map(|i| (i as f64 - 10.0) * 0.1 * x[i] / tau).sum::<f64>()
     };
     let weights: Vec<f64> = (0..N * M).map(|i| (i as f64 - 10.0) * 0.1).collect();
-    let loss = || {
-        scale_by_temperature(logits.clone(), log_temperature.clone()).mul(leaf(&weights, [N, M])).sum()
-    };
+    let loss =
+        || scale_by_temperature(logits.clone(), log_temperature.clone()).mul(leaf(&weights, [N, M])).sum();
     check("temperature", &inputs, &logits, 0, &loss(), exact);
     let found = loss().backward();
     let slope: f32 = log_temperature.grad(&found).unwrap().into_scalar();

@@ -119,7 +119,9 @@ impl RetrievalLoss {
             scale_by_temperature(queries.clone().matmul(columns.transpose()), log_temperature.clone())
         };
         match (*self, negatives) {
-            (Self::FullSoftmax, Negatives::Catalogue) => softmax_cross_entropy(logits(items.clone()), positives),
+            (Self::FullSoftmax, Negatives::Catalogue) => {
+                softmax_cross_entropy(logits(items.clone()), positives)
+            }
             (Self::InBatchSoftmax { log_q: corrected, symmetric, .. }, Negatives::Shared(extra)) => {
                 let columns = Tensor::cat(vec![positives.clone(), extra], 0);
                 let mut logits = logits(items.clone().select(0, columns.clone()));
@@ -135,7 +137,10 @@ impl RetrievalLoss {
                 let logits = mask_accidental_hits(logits, positives.clone(), columns, None);
                 sampled_softmax(positive_logits(queries.clone(), log_temperature.clone()), logits)
             }
-            (Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k }, Negatives::PerRow(rows)) => {
+            (
+                Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k },
+                Negatives::PerRow(rows),
+            ) => {
                 let columns = items.clone().select(0, rows).reshape([n, k, d]);
                 let negative = columns.matmul(queries.clone().unsqueeze_dim::<3>(2)).reshape([n, k]);
                 let negative = scale_by_temperature(negative, log_temperature.clone());

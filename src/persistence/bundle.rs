@@ -181,7 +181,8 @@ impl Bundle {
         struct Version {
             format_version: u32,
         }
-        let not_a_manifest = |error: serde_json::Error| corrupt(&path, "a manifest".into(), error.to_string());
+        let not_a_manifest =
+            |error: serde_json::Error| corrupt(&path, "a manifest".into(), error.to_string());
         let Version { format_version } = serde_json::from_slice(&text).map_err(not_a_manifest)?;
         if format_version > FORMAT_VERSION {
             let (found, supported) = (format_version, FORMAT_VERSION);

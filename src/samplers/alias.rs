@@ -14,7 +14,8 @@ impl AliasTable {
         let mean = weights.iter().sum::<f64>() / weights.len() as f64;
         let mut scaled: Vec<f64> = weights.iter().map(|weight| weight / mean).collect();
         let mut columns: Vec<(f32, u32)> = (0..weights.len() as u32).map(|i| (1.0, i)).collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..scaled.len()).partition(|&i| scaled[i] < 1.0);
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..scaled.len()).partition(|&i| scaled[i] < 1.0);
         while let (Some(&donor), Some(column)) = (large.last(), small.pop()) {
             columns[column] = (scaled[column] as f32, donor as u32);
             scaled[donor] -= 1.0 - scaled[column];

@@ -271,7 +271,8 @@ impl BatchSource for RetrievalBatches {
 
     fn n_batches(&self) -> usize {
         // A sequence that is cut at all is cut at a random place, into one window more at most.
-        let windows = |n_inputs: usize| n_inputs.div_ceil(self.max_len) + usize::from(n_inputs > self.max_len);
+        let windows =
+            |n_inputs: usize| n_inputs.div_ceil(self.max_len) + usize::from(n_inputs > self.max_len);
         let total: usize =
             self.sequences.iter().map(|(_, items)| windows(items.len().saturating_sub(1))).sum();
         total.div_ceil(self.batch_size)
@@ -297,7 +298,12 @@ mod tests {
 
     /// User u has the items u, u + 1, … in this order; user 2 has one item only.
     fn interactions() -> Interactions {
-        let row = |user, item, timestamp| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp };
+        let row = |user, item, timestamp| Interaction {
+            user: UserId(user),
+            item: ItemId(item),
+            value: 1.0,
+            timestamp,
+        };
         let rows = [(0u32, 11), (1, 4), (2, 1)]
             .into_iter()
             .flat_map(|(user, n)| (0..n).map(move |t| row(user, user + t, i64::from(t))));
@@ -342,7 +348,8 @@ mod tests {
     #[test]
     fn an_epoch_is_a_function_of_its_number_and_the_seed() {
         let source = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 });
-        let epoch = |source: &RetrievalBatches, epoch| format!("{:?}", source.epoch(epoch).collect::<Vec<_>>());
+        let epoch =
+            |source: &RetrievalBatches, epoch| format!("{:?}", source.epoch(epoch).collect::<Vec<_>>());
         assert_eq!(epoch(&source, 0), epoch(&source, 0));
         assert_ne!(epoch(&source, 0), epoch(&source, 1));
         let other = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 }).with_seed(4);
@@ -379,7 +386,8 @@ mod tests {
 
     #[test]
     fn log_q_is_that_of_the_columns() {
-        let in_batch = |n_negatives| RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives };
+        let in_batch =
+            |n_negatives| RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives };
         // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
         assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;

@@ -28,7 +28,9 @@ impl<E: QueryEncoder> EmbeddingRecaller<E> {
     pub fn new(encoder: E, index: Box<dyn VectorIndex>, fallback: Box<dyn Recaller>) -> Result<Self> {
         if encoder.dim() != index.dim() {
             let what = "width of the query vectors and of the index";
-            return Err(ErrorKind::LengthMismatch { what, expected: index.dim(), found: encoder.dim() }.into());
+            return Err(
+                ErrorKind::LengthMismatch { what, expected: index.dim(), found: encoder.dim() }.into()
+            );
         }
         Ok(Self { encoder, index, fallback })
     }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
 use crate::layers::{
-    HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout,
-    id_tensor, l2_normalize, read,
+    HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout, id_tensor,
+    l2_normalize, read,
 };
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
 use crate::pipeline::{Query, QueryEncoder};
@@ -122,9 +122,18 @@ impl TwoTowerConfig {
         let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
         Ok(TwoTower {
-            items: MultiHotEmbedding::new(items.n_features(), &categories, self.d_embedding, std, rng, device),
+            items: MultiHotEmbedding::new(
+                items.n_features(),
+                &categories,
+                self.d_embedding,
+                std,
+                rng,
+                device,
+            ),
             // One row more, never trained, speaks for a user who is not known.
-            users: self.user_embedding.then(|| Init::Normal { std }.param([n_users + 1, d_user], rng, device)),
+            users: self
+                .user_embedding
+                .then(|| Init::Normal { std }.param([n_users + 1, d_user], rng, device)),
             pooling: self.pooling.init(self.max_len, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
@@ -222,7 +231,13 @@ impl TwoTower {
     /// # Shapes
     /// - histories: `[len · b]`, time first, padded with the id `n_items`
     /// - output: `[len, b, d_embedding]` and `[len, b]`
-    fn embed(&self, histories: &[u32], len: usize, rng: Option<&mut Rng>, device: &Device) -> (Tensor<3>, Tensor<2>) {
+    fn embed(
+        &self,
+        histories: &[u32],
+        len: usize,
+        rng: Option<&mut Rng>,
+        device: &Device,
+    ) -> (Tensor<3>, Tensor<2>) {
         let b = histories.len() / len;
         let padding = self.items.n_items() as u32;
         let valid: Vec<f32> = histories.iter().map(|&item| f32::from(u8::from(item != padding))).collect();
@@ -277,7 +292,11 @@ impl QueryEncoder for TwoTower {
         let users: Vec<u32> = match &self.users {
             Some(_) => {
                 let nobody = self.n_users();
-                check_ids("user", queries.iter().filter_map(|query| query.user()).map(|user| user.0), nobody)?;
+                check_ids(
+                    "user",
+                    queries.iter().filter_map(|query| query.user()).map(|user| user.0),
+                    nobody,
+                )?;
                 queries.iter().map(|query| query.user().map_or(nobody as u32, |user| user.0)).collect()
             }
             None => vec![0; queries.len()],

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -353,7 +353,8 @@ fn readers() -> Vec<DelimitedReader> {
     ]
 }
 
-fn some_file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+#[cfg(feature = "download")]
+fn some_file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();

@@ -227,10 +227,9 @@ mod tests {
                     if line.is_empty() {
                         break;
                     }
-                    if let Some((name, value)) = line.split_once(": ") {
-                        if name.eq_ignore_ascii_case("range") {
-                            range = value.to_owned();
-                        }
+                    match line.split_once(": ") {
+                        Some((name, value)) if name.eq_ignore_ascii_case("range") => range = value.to_owned(),
+                        _ => {}
                     }
                 }
                 stream.write_all(&answer).unwrap();

@@ -26,29 +26,38 @@ const BATCH_LEN: usize = 1 << 16;
 /// column's own unit. Users and items get ids in the order of their first row. Compression: none, Snappy
 /// or gzip.
 ///
+/// On some damaged files the decoder panics. The panic is caught and given back as an error; but the
+/// panic hook runs, and a program built with `panic = "abort"` ends.
+///
 /// # Errors
 /// A file that cannot be opened or is damaged; a column that is missing, or of another type; a null; a
 /// value that does not fit. Each names the file, and the row and column where there is one.
 pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Dataset> {
     let path = path.as_ref();
     let place = Location::file(path);
-    let damaged = |error: String| Error::input(place.clone(), "a complete Parquet file", error);
     let file = File::open(path).map_err(Error::io(path))?;
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
+    let builder = decode(&place, || ParquetRecordBatchReaderBuilder::try_new(file))?;
     let all = layout(columns, builder.schema(), &place)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), all.wanted());
-    let batches = builder
-        .with_projection(mask)
-        .with_batch_size(BATCH_LEN)
-        .build()
-        .map_err(|error| damaged(error.to_string()))?;
+    let builder = builder.with_projection(mask).with_batch_size(BATCH_LEN);
+    let mut batches = decode(&place, || builder.build())?;
     let layout = all.project();
     let mut table = Table::new(&layout, place.clone());
-    for batch in batches {
-        table.append(&batch.map_err(|error| damaged(error.to_string()))?)?;
+    while let Some(batch) = decode(&place, || batches.next().transpose())? {
+        table.append(&batch)?;
     }
     table.rows.finish()
+}
+
+/// Runs a step of the decoder. It trusts some of what a damaged file says of itself and panics when the
+/// rest contradicts it; such a panic, too, is the file's error.
+fn decode<T, E: std::fmt::Display>(place: &Location, step: impl FnOnce() -> Result<T, E>) -> Result<T> {
+    let found = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)) {
+        Ok(Ok(decoded)) => return Ok(decoded),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "bytes that contradict each other".to_owned(),
+    };
+    Err(Error::input(place.clone(), "a complete Parquet file", found))
 }
 
 /// Reads interactions from Arrow record batches of one schema, as [`read_parquet`] reads a file.

@@ -37,7 +37,7 @@ mod tests {
         let device = Device::flex();
         let ones = || Tensor::<2>::ones([500, 401], &device);
         let run = |seed| dropout(ones(), 0.3, Some(&mut Rng::new(seed))).into_data();
-        let values: Vec<f32> = run(1).into_vec().unwrap();
+        let values: Vec<f32> = run(1).try_into_vec().unwrap();
         let dropped = values.iter().filter(|&&v| v == 0.0).count() as f64 / values.len() as f64;
         assert!((dropped - 0.3).abs() < 0.005, "{dropped}");
         assert!(values.iter().all(|&v| v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-6));

@@ -108,3 +108,50 @@ impl Mlp {
         x
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::layers::read;
+
+    #[test]
+    fn linear_activation_linear() {
+        let device = Device::flex();
+        let x = [0.5f32, -1.0, 2.0, 1.5, 0.25, -0.75];
+        let input = || Tensor::from_data(TensorData::new(x.to_vec(), [2, 3]), &device);
+        for activation in [Activation::Relu, Activation::Gelu] {
+            let config = MlpConfig::new(2).with_hidden([4]).with_activation(activation).with_dropout(0.5);
+            let mlp = config.init(3, &mut Rng::new(3), &device).unwrap();
+            let weights: Vec<Vec<f32>> =
+                mlp.layers.iter().map(|layer| read(layer.weight.val()).unwrap()).collect();
+            let found = read(mlp.forward(input(), None)).unwrap();
+            for (row, out) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let hidden = |unit: usize| {
+                    let sum: f32 = (0..3).map(|i| x[row * 3 + i] * weights[0][i * 4 + unit]).sum();
+                    match activation {
+                        Activation::Relu => sum.max(0.0),
+                        Activation::Gelu => {
+                            read(burn::tensor::activation::gelu(Tensor::<1>::from_data([sum], &device)))
+                                .unwrap()[0]
+                        }
+                    }
+                };
+                let expected: f32 = (0..4).map(|unit| hidden(unit) * weights[1][unit * 2 + out]).sum();
+                assert!((found[row * 2 + out] - expected).abs() < 1e-5);
+            }
+            let dropped = read(mlp.forward(input(), Some(&mut Rng::new(1)))).unwrap();
+            assert_ne!(found, dropped);
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_errors() {
+        for config in
+            [MlpConfig::new(0), MlpConfig::new(1).with_hidden([3, 0]), MlpConfig::new(1).with_dropout(1.0)]
+        {
+            assert!(config.init(2, &mut Rng::new(0), &Device::flex()).is_err(), "{config:?}");
+        }
+    }
+}

@@ -120,3 +120,75 @@ impl HistoryPooling {
         padded.select(1, distances).reshape([k * n_rows, len])
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::layers::read;
+    use crate::rng::Rng;
+
+    const LEN: usize = 5;
+    const B: usize = 3;
+    const D: usize = 2;
+
+    /// The first `i` positions of history `i` are padding.
+    fn histories() -> (Vec<f32>, Vec<f32>) {
+        let mut rng = Rng::new(7);
+        let valid: Vec<f32> = (0..LEN * B).map(|p| if p / B >= p % B { 1.0 } else { 0.0 }).collect();
+        let x = (0..LEN * B * D).map(|i| valid[i / D] * rng.normal() as f32).collect();
+        (x, valid)
+    }
+
+    fn tensors(device: &Device) -> (Tensor<3>, Tensor<2>) {
+        let (x, valid) = histories();
+        let x = Tensor::from_data(TensorData::new(x, [LEN, B, D]), device);
+        (x, Tensor::from_data(TensorData::new(valid, [LEN, B]), device))
+    }
+
+    #[test]
+    fn every_prefix_is_a_weighted_mean() {
+        let device = Device::flex();
+        let (x, valid) = histories();
+        for pooling in [Pooling::Mean, Pooling::Recency { n_scales: 3 }] {
+            let layer = pooling.init(7, &device).unwrap();
+            let log_weights = read(layer.log_weights.val()).unwrap();
+            let (k, (tx, tvalid)) = (pooling.n_outputs(), tensors(&device));
+            let found = read(layer.forward(tx.clone(), tvalid.clone())).unwrap();
+            for (t, i, scale, d) in
+                (0..LEN * B * k * D).map(|p| (p / (B * k * D), p / (k * D) % B, p / D % k, p % D))
+            {
+                let (mut sum, mut norm) = (0.0, 0.0);
+                for s in 0..=t {
+                    let weight =
+                        f64::from(log_weights[scale * 7 + t - s]).exp() * f64::from(valid[s * B + i]);
+                    sum += weight * f64::from(x[(s * B + i) * D + d]);
+                    norm += weight;
+                }
+                let expected = if norm > 0.0 { sum / norm } else { 0.0 };
+                let found = f64::from(found[((t * B + i) * k + scale) * D + d]);
+                assert!((found - expected).abs() < 1e-5, "{pooling:?} t {t} i {i}: {found}, {expected}");
+            }
+            let last = read(layer.last(tx, tvalid)).unwrap();
+            for (last, prefix) in last.iter().zip(&found[(LEN - 1) * B * k * D..]) {
+                assert!((last - prefix).abs() < 1e-6, "{last} {prefix}");
+            }
+        }
+    }
+
+    #[test]
+    fn recency_learns_its_weights_and_the_mean_does_not() {
+        let device = Device::flex().autodiff();
+        for (pooling, learns) in [(Pooling::Mean, false), (Pooling::Recency { n_scales: 2 }, true)] {
+            let layer = pooling.init(LEN, &device).unwrap();
+            let (x, valid) = tensors(&device);
+            let gradients = layer.forward(x.require_grad(), valid).square().sum().backward();
+            assert_eq!(layer.log_weights.val().grad(&gradients).is_some(), learns, "{pooling:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_pool_is_an_error() {
+        assert!(Pooling::Recency { n_scales: 0 }.init(3, &Device::flex()).is_err());
+        assert!(Pooling::Mean.init(0, &Device::flex()).is_err());
+    }
+}

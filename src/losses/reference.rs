@@ -42,7 +42,7 @@ fn check<const D: usize>(
 ) {
     close(what, &[loss.clone().into_scalar::<f32>()], &[exact(inputs)]);
     let gradients = loss.clone().backward();
-    let found: Vec<f32> = tensor.grad(&gradients).unwrap().into_data().into_vec().unwrap();
+    let found: Vec<f32> = tensor.grad(&gradients).unwrap().try_into_vec_as().unwrap();
     let expected: Vec<f64> = (offset..offset + found.len())
         .map(|i| {
             let moved = |h: f64| {
@@ -141,7 +141,7 @@ fn log_q_is_subtracted_per_candidate() {
     let log_q = random(M, 8);
     let corrected = correct_log_q(leaf(&inputs, [N, M]), leaf(&log_q, [M]));
     let expected: Vec<f64> = (0..N * M).map(|i| inputs[i] - log_q[i % M]).collect();
-    close("logQ", &corrected.into_data().into_vec::<f32>().unwrap(), &expected);
+    close("logQ", &corrected.try_into_vec_as().unwrap(), &expected);
 }
 
 #[test]

@@ -14,8 +14,8 @@ pub trait Recaller: Debug + Send + Sync {
     /// An id in the query that is outside the catalogue, or a score that is not finite.
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>>;
 
-    /// The answers to many queries, row by row equal to [`recall`](Self::recall); models override it
-    /// with one batched pass.
+    /// The answers to many queries, row by row equal to [`recall`](Self::recall) up to the rounding of a
+    /// batched matrix product; models override it with one batched pass.
     ///
     /// # Errors
     /// As [`recall`](Self::recall), for the first query that fails.

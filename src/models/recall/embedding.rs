@@ -66,6 +66,7 @@ fn candidates(found: Vec<(ItemId, f32)>) -> Vec<Candidate> {
 
 impl<E: QueryEncoder> Recaller for EmbeddingRecaller<E> {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
+        query.check_items(self.index.len())?;
         if !self.encoder.can_encode(query) {
             return self.ask_fallback(query, k);
         }
@@ -74,6 +75,7 @@ impl<E: QueryEncoder> Recaller for EmbeddingRecaller<E> {
     }
 
     fn recall_batch(&self, queries: &[Query<'_>], k: usize) -> Result<Vec<Vec<Candidate>>> {
+        queries.iter().try_for_each(|query| query.check_items(self.index.len()))?;
         let known: Vec<&Query<'_>> = queries.iter().filter(|query| self.encoder.can_encode(query)).collect();
         let filters: Vec<&ItemFilter> = known.iter().map(|query| query.filter()).collect();
         let vectors = self.encoder.encode(&known)?;

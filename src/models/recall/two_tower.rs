@@ -277,30 +277,21 @@ impl QueryEncoder for TwoTower {
         self.config.query_mlp.d_output
     }
 
-    /// A history, or a user if the query tower has a user embedding.
+    /// A history, or a user of the training data if the query tower has a user embedding.
     fn can_encode(&self, query: &Query<'_>) -> bool {
-        !query.history().is_empty() || (self.users.is_some() && query.user().is_some())
+        !query.history().is_empty() || query.user().is_some_and(|user| user.index() < self.n_users())
     }
 
+    /// The last `max_len` items of each history count, and a user who is not known is nobody.
     fn encode(&self, queries: &[&Query<'_>]) -> Result<Vec<f32>> {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
         let n_items = self.n_items();
-        let histories = queries.iter().flat_map(|query| query.history());
-        check_ids("item", histories.map(|item| item.0), n_items)?;
-        let users: Vec<u32> = match &self.users {
-            Some(_) => {
-                let nobody = self.n_users();
-                check_ids(
-                    "user",
-                    queries.iter().filter_map(|query| query.user()).map(|user| user.0),
-                    nobody,
-                )?;
-                queries.iter().map(|query| query.user().map_or(nobody as u32, |user| user.0)).collect()
-            }
-            None => vec![0; queries.len()],
-        };
+        check_ids("item", queries.iter().flat_map(|query| query.history()).map(|item| item.0), n_items)?;
+        let nobody = self.n_users() as u32;
+        let known = |query: &&Query<'_>| query.user().map_or(nobody, |user| user.0.min(nobody));
+        let users: Vec<u32> = queries.iter().map(known).collect();
         let device = self.device();
         let longest = queries.iter().map(|query| query.history().len()).max().unwrap_or(0);
         let len = longest.clamp(1, self.pooling.max_len());

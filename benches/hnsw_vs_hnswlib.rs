@@ -54,7 +54,8 @@ fn main() {
 fn ours(base: &Matrix, queries: &Matrix, threads: usize, with_exact: bool) {
     let config = HnswConfig { n_build_threads: threads, min_recall: 0.0, ..HnswConfig::default() };
     let start = Instant::now();
-    let exact = ExactIndex::new(Similarity::InnerProduct, base.dim, base.values.clone()).expect("finite vectors");
+    let exact =
+        ExactIndex::new(Similarity::InnerProduct, base.dim, base.values.clone()).expect("finite vectors");
     let exact_build = start.elapsed().as_secs_f64();
     let everything = ItemFilter::all();
     let filters = vec![&everything; queries.values.len() / queries.dim];
@@ -144,7 +145,8 @@ fn read_npy(path: &PathBuf) -> Matrix {
     let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = String::from_utf8_lossy(&bytes[10..end]);
     assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "f32 rows: {header}");
-    let shape = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).expect("a shape").0;
+    let shape =
+        header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).expect("a shape").0;
     let shape: Vec<usize> = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
     let values = bytes[end..].as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
     Matrix { dim: shape[1], values }

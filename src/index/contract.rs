@@ -209,7 +209,10 @@ fn bad_vectors_are_refused() {
         assert!(matches!(error(2, &[1.0, f32::NAN]).kind(), ErrorKind::NonFinite { index: 1, .. }));
     }
     let error = ExactIndex::new(Similarity::InnerProduct, 1, vec![1.0, 2e19]).unwrap_err().to_string();
-    assert!(error.starts_with("input, line 2: expected a vector of length at most 1e19, found length"), "{error}");
+    assert!(
+        error.starts_with("input, line 2: expected a vector of length at most 1e19, found length"),
+        "{error}"
+    );
     let huge = ExactIndex::new(Similarity::Cosine, 2, vec![3e38, 0.0, 1e-44, 0.0]).unwrap();
     let found = huge.search(&[1e38, 0.0], 2, &ItemFilter::all()).unwrap();
     assert_eq!(found, [(ItemId(0), 1.0), (ItemId(1), 1.0)]);
@@ -224,7 +227,10 @@ fn a_saved_index_answers_the_same() {
             let index = build(similarity, 9, &gaussian(700, 9, 9));
             index.save(&path).unwrap();
             let loaded = load(&path).unwrap();
-            assert_eq!(format!("{loaded:?}").split("build_time").next(), format!("{index:?}").split("build_time").next());
+            assert_eq!(
+                format!("{loaded:?}").split("build_time").next(),
+                format!("{index:?}").split("build_time").next()
+            );
             for query in gaussian(20, 9, 10).chunks_exact(9) {
                 for filter in filters() {
                     let answers = [&loaded, &index].map(|index| index.search(query, 10, &filter).unwrap());

@@ -72,7 +72,8 @@ pub(super) fn write(path: &Path, header: &Header, vectors: &[f32], graph: &[u32]
 
 fn write_all(path: &Path, header: &Header, vectors: &[f32], graph: &[u32]) -> Result<()> {
     let header = serde_json::to_vec(header).map_err(|error| Error::io(path)(error.into()))?;
-    let mut file = Hashed { file: BufWriter::new(File::create(path).map_err(Error::io(path))?), sha: Sha256::new() };
+    let mut file =
+        Hashed { file: BufWriter::new(File::create(path).map_err(Error::io(path))?), sha: Sha256::new() };
     let mut write = || {
         file.write(MAGIC)?;
         file.write(&VERSION.to_le_bytes())?;

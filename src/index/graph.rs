@@ -54,7 +54,12 @@ const TOGETHER: usize = 4;
 
 impl Graph {
     /// Builds the graph of these items.
-    pub(super) fn build(exact: &ExactIndex, ef_construction: usize, seed: u64, threads: usize) -> Result<Self> {
+    pub(super) fn build(
+        exact: &ExactIndex,
+        ef_construction: usize,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Self> {
         let (rows, width) = equal_norm_rows(exact);
         let points = rows.chunks_exact(width).map(Point).collect();
         // Links that another link already covers are dropped, not kept to fill the slots: that builds ten
@@ -341,7 +346,8 @@ impl Search<'_> {
             self.scratch.nodes.clear();
             self.scratch.nodes.extend_from_slice(layer.links(nearest.node()));
             self.score_nodes(simd);
-            let keys = self.scratch.nodes.iter().zip(&self.scratch.scores).map(|(&node, &s)| Key::new(node, s));
+            let keys =
+                self.scratch.nodes.iter().zip(&self.scratch.scores).map(|(&node, &s)| Key::new(node, s));
             match keys.max() {
                 Some(next) if next > nearest => nearest = next,
                 _ => return nearest,

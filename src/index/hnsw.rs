@@ -15,7 +15,7 @@ use crate::rng::Rng;
 /// The settings of an [`HnswIndex`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HnswConfig {
-    /// Nodes kept in sight when a node is linked, at least 1. Default 200; more makes a better graph, slower.
+    /// Nodes kept in sight when a node is linked, at least 1. Default 100; more makes a better graph, slower.
     pub ef_construction: usize,
     /// Nodes kept in sight when a query is answered, at least 1; `k` where that is more. Default 64; more
     /// gives higher recall, slower.
@@ -36,7 +36,7 @@ pub struct HnswConfig {
 impl Default for HnswConfig {
     fn default() -> Self {
         Self {
-            ef_construction: 200,
+            ef_construction: 100,
             ef_search: 64,
             seed: 0,
             min_items_for_graph: 10_000,
@@ -236,11 +236,11 @@ impl HnswIndex {
     }
 
     fn top_k(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Vec<(ItemId, f32)> {
-        self.from_graph(query, k, filter).unwrap_or_else(|| self.exact.top_k(query, k, filter))
+        self.graph_answer(query, k, filter).unwrap_or_else(|| self.exact.top_k(query, k, filter))
     }
 
     /// The graph's answer, where it has one and is likely to be cheaper than a scan.
-    fn from_graph(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Option<Vec<(ItemId, f32)>> {
+    fn graph_answer(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Option<Vec<(ItemId, f32)>> {
         let graph = self.graph.as_ref().filter(|_| self.report.fallback.is_none())?;
         let budget = self.exact.len() / SCAN_SHARE;
         let few_allowed = filter.allowed().is_some_and(|allowed| allowed.len() < budget);

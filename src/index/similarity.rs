@@ -66,7 +66,11 @@ pub(super) fn check_norms(rows: &[f32], dim: usize) -> Result<()> {
         let norm = norm(vector);
         if norm > MAX_NORM {
             let location = Location::memory().line(row as u64 + 1);
-            return Err(Error::input(location, "a vector of length at most 1e19", format!("length {norm:e}")));
+            return Err(Error::input(
+                location,
+                "a vector of length at most 1e19",
+                format!("length {norm:e}"),
+            ));
         }
     }
     Ok(())

@@ -36,6 +36,9 @@ pub struct ExactIndex {
     blocks: Vec<f32>,
 }
 
+/// The widest vector.
+pub(super) const MAX_DIM: usize = 1 << 20;
+
 /// Queries that share one pass over the items: they stay in the first cache beside a block.
 const BATCH: usize = 8 * TILE_QUERIES;
 
@@ -43,11 +46,11 @@ impl ExactIndex {
     /// The index of these row-major vectors, `dim` numbers each; row `i` is `ItemId(i)`.
     ///
     /// # Errors
-    /// A width of 0, a length that is no multiple of the width, 2³² − 1 vectors or more, a number that is
+    /// A width of 0 or above 2²⁰, a length that is no multiple of the width, 2³² − 1 vectors or more, a number that is
     /// not finite, or (for inner products) a vector longer than 1e19.
     pub fn new(similarity: Similarity, dim: usize, mut vectors: Vec<f32>) -> Result<Self> {
-        if dim == 0 {
-            return Err(Error::config("ExactIndex::dim", "at least 1", dim));
+        if !(1..=MAX_DIM).contains(&dim) {
+            return Err(Error::config("ExactIndex::dim", "a width in 1..=1048576", dim));
         }
         let n_items = vectors.len() / dim;
         if n_items * dim != vectors.len() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::exact::MAX_DIM;
 use crate::index::graph::{Graph, GraphParts, LayerParts};
 use crate::index::hnsw::SavedGraph;
 use crate::index::similarity::{check_finite, check_norms};
@@ -177,9 +178,9 @@ impl<'a> Rest<'a> {
 
     fn exact(&mut self, header: &Header) -> Result<ExactIndex> {
         let &Header { similarity, dim, n_items, .. } = header;
-        if dim == 0 || n_items >= u32::MAX as usize {
+        if !(1..=MAX_DIM).contains(&dim) || n_items >= u32::MAX as usize {
             let found = format!("{n_items} items of width {dim}");
-            return Err(corrupt(self.path, "fewer than 2^32 - 1 items of at least one number", found));
+            return Err(corrupt(self.path, "fewer than 2^32 - 1 items, of width 1 to 2^20", found));
         }
         let vectors: Vec<f32> = self.words(n_items.saturating_mul(dim))?.map(f32::from_le_bytes).collect();
         check_finite("item vector", &vectors)

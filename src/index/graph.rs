@@ -62,8 +62,8 @@ impl Graph {
     ) -> Result<Self> {
         let (rows, width) = equal_norm_rows(exact);
         let points = rows.chunks_exact(width).map(Point).collect();
-        // Links that another link already covers are dropped, not kept to fill the slots: that builds ten
-        // times as fast, and searches faster too.
+        // A link to a node that another link leads to anyway is dropped, not kept to fill the slots: fewer
+        // links are faster to build and to search.
         let heuristic = Heuristic { extend_candidates: false, keep_pruned: false };
         let builder =
             Builder::default().ef_construction(ef_construction).select_heuristic(Some(heuristic)).seed(seed);

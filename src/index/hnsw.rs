@@ -13,30 +13,39 @@ use crate::index::{ExactIndex, Similarity, VectorIndex};
 use crate::rng::Rng;
 
 /// The settings of an [`HnswIndex`].
+///
+/// | setting | default | range | purpose |
+/// |---|---|---|---|
+/// | `ef_construction` | 100 | ≥ 1 | more makes a better graph, slower |
+/// | `ef_search` | 64 | ≥ 1 | more finds more, slower |
+/// | `seed` | 0 | any | the graph, and the sample that measures recall |
+/// | `min_items_for_graph` | 10,000 | any | with fewer items a scan is as fast, and exact |
+/// | `min_recall` | 0.95 | 0..=1 | with a lower measured recall@10 every query is a scan |
+/// | `n_recall_queries` | 500 | ≥ 1 | more measures the recall more precisely |
+/// | `n_build_threads` | 1 | ≥ 1 | more builds faster, and no longer the same graph each time |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HnswConfig {
-    /// Nodes kept in sight when a node is linked, at least 1. Default 200; more makes a better graph, slower.
+    /// Nodes kept in sight while a node is linked.
     pub ef_construction: usize,
-    /// Nodes kept in sight when a query is answered, at least 1; `k` where that is more. Default 64; more
-    /// gives higher recall, slower.
+    /// Admissible nodes kept in sight while a query is answered; `k` where that is more.
     pub ef_search: usize,
-    /// The seed of the graph's layers and of the sample that measures recall. Default 0.
+    /// The seed of the graph's layers and of the sample that measures recall.
     pub seed: u64,
-    /// With fewer items no graph is built. Default 10,000: below, a scan is as fast.
+    /// With fewer items no graph is built.
     pub min_items_for_graph: usize,
-    /// With a lower measured recall@10 the graph is not used, in `0.0..=1.0`. Default 0.95.
+    /// With a lower measured recall@10 the graph is not used.
     pub min_recall: f64,
-    /// Items drawn as queries to measure the recall, at least 1. Default 500.
+    /// Items drawn as queries to measure the recall.
     pub n_recall_queries: usize,
-    /// Threads that build the graph, at least 1. Default 1: only then does a seed give one graph, since
-    /// with several the links depend on which thread comes first.
+    /// Threads that build the graph. With several, the links depend on which thread comes first, so that
+    /// a seed gives one graph with one thread only.
     pub n_build_threads: usize,
 }
 
 impl Default for HnswConfig {
     fn default() -> Self {
         Self {
-            ef_construction: 200,
+            ef_construction: 100,
             ef_search: 64,
             seed: 0,
             min_items_for_graph: 10_000,
@@ -236,11 +245,11 @@ impl HnswIndex {
     }
 
     fn top_k(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Vec<(ItemId, f32)> {
-        self.from_graph(query, k, filter).unwrap_or_else(|| self.exact.top_k(query, k, filter))
+        self.graph_answer(query, k, filter).unwrap_or_else(|| self.exact.top_k(query, k, filter))
     }
 
     /// The graph's answer, where it has one and is likely to be cheaper than a scan.
-    fn from_graph(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Option<Vec<(ItemId, f32)>> {
+    fn graph_answer(&self, query: &[f32], k: usize, filter: &ItemFilter) -> Option<Vec<(ItemId, f32)>> {
         let graph = self.graph.as_ref().filter(|_| self.report.fallback.is_none())?;
         let budget = self.exact.len() / SCAN_SHARE;
         let few_allowed = filter.allowed().is_some_and(|allowed| allowed.len() < budget);

@@ -104,7 +104,7 @@ mod tests {
         let table = read(layer.table.val()).unwrap();
         let row = |i: usize| &table[i * 4..(i + 1) * 4];
         let expected: Vec<f32> = [
-            (0..4).map(|j| (row(2)[j] + 0.5 * row(3)[j] + 0.5 * row(4)[j])).collect(),
+            (0..4).map(|j| row(2)[j] + 0.5 * row(3)[j] + 0.5 * row(4)[j]).collect(),
             vec![0.0; 4],
             (0..4).map(|j| row(0)[j] + row(4)[j]).collect(),
             row(1).to_vec(),

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use common::{DataArgs, DatasetName, DeviceName, Prepared};
 use recsys::data::ItemTable;
@@ -103,6 +102,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let data = args.data.prepare(args.seed)?;
     let read = start.elapsed();
     print_facts(&data, read);
+    let user = chosen_user(args, &data)?;
 
     let training = Instant::now();
     let (bundle, history, training_config) = match &args.load {
@@ -137,7 +137,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let measured = evaluate(&recaller, &held_out, data.protocol.cutoffs())?;
     let evaluating = evaluating.elapsed();
     let baseline = evaluate(&popularity, &held_out, data.protocol.cutoffs())?;
-    let loss = format!("{:?}", recaller.encoder().config().loss);
+    let loss = recaller.encoder().config().loss.to_string();
     let report = report(args, &data, "two-tower", Some(loss), &measured)?;
     let baseline_report = report_baseline(args, &data, &baseline)?;
     let comparison = measured.compare("two-tower", &baseline, "popularity", args.seed)?;
@@ -149,7 +149,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         1e6 * latency[0].as_secs_f64(),
         1e6 * latency[1].as_secs_f64()
     );
-    recommend(args, &data, &held_out, &recaller)?;
+    recommend(user, &data, &held_out, &recaller)?;
     let total = start.elapsed();
     println!("Done in {:.1} s, of which training {:.1} s.", total.as_secs_f64(), training.as_secs_f64());
 
@@ -256,7 +256,6 @@ fn train(
 }
 
 fn index(model: &TwoTower) -> Result<Box<dyn VectorIndex>> {
-    use recsys::pipeline::QueryEncoder;
     Ok(Box::new(ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors()?)?))
 }
 
@@ -294,23 +293,25 @@ fn latency(recaller: &dyn Recaller, held_out: &HeldOut, protocol: common::Protoc
     Ok([times[times.len() / 2], times[times.len() * 99 / 100]])
 }
 
+/// The user to recommend for, checked before the long work begins.
+fn chosen_user(args: &Args, data: &Prepared) -> Result<UserId, String> {
+    let Some(key) = &args.user else {
+        return Ok(UserId(0));
+    };
+    let id = data.dataset.users().id(key.as_str()).map(UserId);
+    id.ok_or_else(|| format!("--user {key}: no such user among those with 5 ratings of at least 4"))
+}
+
 fn recommend(
-    args: &Args,
+    id: UserId,
     data: &Prepared,
     held_out: &HeldOut,
     recaller: &EmbeddingRecaller<TwoTower>,
-) -> Result<(), Box<dyn Error>> {
-    let users = data.dataset.users();
-    let id = match &args.user {
-        Some(key) => {
-            users.id(key.as_str()).ok_or_else(|| format!("--user {key}: no such user in this data"))?
-        }
-        None => 0,
+) -> Result<()> {
+    let Some(user) = held_out.users().iter().find(|user| user.user == id) else {
+        return Ok(());
     };
-    let Some(user) = held_out.users().iter().find(|user| user.user == UserId(id)) else {
-        return Err("this user has nothing to recommend from".into());
-    };
-    let key = users.key(id).map(|key| key.to_string()).unwrap_or_default();
+    let key = data.dataset.users().key(id.0).map(|key| key.to_string()).unwrap_or_default();
     println!("The last items that user {key} liked, latest first:");
     user.history.iter().rev().take(10).for_each(|&item| println!("    {}", title(data, item)));
     println!("Recommended to user {key}:");

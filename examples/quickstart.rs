@@ -1,8 +1,6 @@
 //! From a CSV to recommendations: `cargo run --release --example quickstart -- ratings.csv`.
-use burn::tensor::Device;
 use recsys::index::{ExactIndex, Similarity};
 use recsys::models::recall::{EmbeddingRecaller, PopularityRecaller, TwoTowerConfig};
-use recsys::pipeline::QueryEncoder;
 use recsys::prelude::*;
 use recsys::training::{RetrievalBatches, Trainer, TrainingConfig};
 

@@ -1,5 +1,7 @@
 //! The names that most programs need: `use recsys::prelude::*;`.
 
+pub use burn::tensor::Device;
+
 pub use crate::data::{
     ColumnMap, Csr, Dataset, DelimitedReader, Encoding, Interaction, Interactions, ItemTable, Keep, Key,
     MovieLens, Sequences, Split, SyntheticConfig, UserTable, Vocab,
@@ -8,4 +10,4 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::features::ItemFeatures;
 pub use crate::ids::{ItemFilter, ItemId, UserId};
 pub use crate::index::{ExactIndex, HnswConfig, HnswIndex, Similarity, VectorIndex};
-pub use crate::pipeline::{Candidate, Query, Ranker, Recaller, Reranker};
+pub use crate::pipeline::{Candidate, Query, QueryEncoder, Ranker, Recaller, Reranker};

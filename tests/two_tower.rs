@@ -6,7 +6,6 @@ mod common;
 
 use std::process::Command;
 
-use burn::tensor::Device;
 use common::check_recaller;
 use recsys::layers::{MlpConfig, Pooling};
 use recsys::losses::RetrievalLoss;
@@ -15,7 +14,6 @@ use recsys::models::recall::{
     EmbeddingRecaller, FALLBACK_CHANNEL, PopularityRecaller, TwoTower, TwoTowerConfig,
 };
 use recsys::persistence::TwoTowerBundle;
-use recsys::pipeline::QueryEncoder;
 use recsys::prelude::*;
 use recsys::training::{RetrievalBatches, Trainer, TrainingConfig};
 

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use recsys::data::{Dataset, MovieLens, Split, SyntheticConfig};
 use recsys::error::Result;
 use recsys::metrics::DatasetFacts;
+use recsys::prelude::Device;
 
 /// Where the interactions come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,7 +78,7 @@ impl DeviceName {
             #[cfg(feature = "flex")]
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Wgpu => Ok(Device::wgpu(recsys::burn::tensor::DeviceKind::DefaultDevice)),
             #[cfg(feature = "cuda")]
             Self::Cuda => Ok(Device::cuda(0)),
             #[cfg(feature = "ndarray")]
@@ -101,7 +101,8 @@ pub struct DataArgs {
     /// The data set [default: ml-100k if it is found or can be downloaded, else synthetic]
     #[arg(long, value_enum)]
     pub dataset: Option<DatasetName>,
-    /// The folder that holds the data sets as subfolders [default: $RECSYS_DATA_DIR, then the cache]
+    /// The folder that holds the data sets as subfolders; what is not there is fetched into it [default:
+    /// $RECSYS_DATA_DIR, then the cache folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// How results are measured [default: p2 for ml-1m, p3 otherwise]

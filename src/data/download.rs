@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 const GROUPLENS: &str = "https://files.grouplens.org/datasets/movielens";
 
 impl MovieLens {
-    /// The release's folder: in `data_dir`, in the folder that the environment variable `RECSYS_DATA_DIR`
-    /// names, in the `recsys` folder of the platform's cache, or, failing all, fetched from GroupLens into
-    /// the latter.
+    /// The release's folder: in `data_dir` or, if none is given, in the folder that the environment variable
+    /// `RECSYS_DATA_DIR` names or in the `recsys` folder of the platform's cache; failing that, fetched from
+    /// GroupLens into `data_dir` or the cache.
     ///
     /// A download shows a progress bar where standard error is a terminal, goes on where an earlier one
     /// broke off, and is checked by size and SHA-256 before it is unpacked; the folder appears only when
@@ -27,12 +27,15 @@ impl MovieLens {
         if let Some(folder) = self.find(data_dir) {
             return Ok(folder);
         }
-        let cache = dirs::cache_dir()
-            .ok_or_else(|| failed(GROUPLENS, "the platform names no cache folder; give a data folder"))?
-            .join("recsys");
-        match self.folder_in(&cache) {
+        let parent = match data_dir {
+            Some(data_dir) => data_dir.to_path_buf(),
+            None => dirs::cache_dir()
+                .ok_or_else(|| failed(GROUPLENS, "the platform names no cache folder; give a data folder"))?
+                .join("recsys"),
+        };
+        match self.folder_in(&parent) {
             Some(folder) => Ok(folder),
-            None => self.archive(GROUPLENS).fetch_into(&cache),
+            None => self.archive(GROUPLENS).fetch_into(&parent),
         }
     }
 

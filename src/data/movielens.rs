@@ -140,12 +140,13 @@ impl MovieLens {
         }
     }
 
-    /// The release's folder in `data_dir` or, if it is not there, in the folder that the environment
-    /// variable `RECSYS_DATA_DIR` names.
+    /// The release's folder, if it is there: in `data_dir` or, if none is given, in the folder that the
+    /// environment variable `RECSYS_DATA_DIR` names.
     pub fn find(self, data_dir: Option<&Path>) -> Option<PathBuf> {
-        let from_environment = std::env::var_os(DATA_DIR).map(PathBuf::from);
-        let parents = [data_dir.map(Path::to_path_buf), from_environment];
-        parents.into_iter().flatten().find_map(|parent| self.folder_in(&parent))
+        match data_dir {
+            Some(parent) => self.folder_in(parent),
+            None => self.folder_in(&PathBuf::from(std::env::var_os(DATA_DIR)?)),
+        }
     }
 
     /// The release's folder in `parent`, if its ratings are there.

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,29 @@ pub enum RetrievalLoss {
 impl Default for RetrievalLoss {
     fn default() -> Self {
         Self::SampledSoftmax { n_negatives: 1024 }
+    }
+}
+
+impl fmt::Display for RetrievalLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::InBatchSoftmax { log_q, symmetric, n_negatives } => {
+                f.write_str(if symmetric { "symmetric in-batch softmax" } else { "in-batch softmax" })?;
+                if log_q {
+                    f.write_str(", logQ correction")?;
+                }
+                if n_negatives > 0 {
+                    write!(f, ", {n_negatives} more negatives")?;
+                }
+                Ok(())
+            }
+            Self::SampledSoftmax { n_negatives } => write!(f, "sampled softmax, {n_negatives} negatives"),
+            Self::FullSoftmax => f.write_str("full softmax"),
+            Self::Bpr { n_negatives } => write!(f, "BPR, {n_negatives} negatives a row"),
+            Self::BinaryCrossEntropy { n_negatives } => {
+                write!(f, "binary cross-entropy, {n_negatives} negatives a row")
+            }
+        }
     }
 }
 

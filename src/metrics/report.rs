@@ -109,7 +109,7 @@ impl Report {
 
     fn conditions(&self) -> String {
         let Experiment { protocol, dataset, model, loss, seed } = &self.experiment;
-        let loss = loss.as_ref().map_or(String::new(), |loss| format!(", {loss} loss"));
+        let loss = loss.as_ref().map_or(String::new(), |loss| format!(", {loss}"));
         format!(
             "{model}{loss}, seed {seed}. Protocol: {protocol}. Data: {}; {} users, {} items, {} interactions. \
              Split: {}. Candidates: {}. Masked: {}.{}",

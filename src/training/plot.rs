@@ -52,7 +52,7 @@ fn draw(history: &History) -> Result<String, String> {
         history.metric_names().into_iter().map(|name| metric_curve(history, name)).collect();
     let mut panels = vec![Panel { axis: "loss", curves: loss, legend: SeriesLabelPosition::UpperRight }];
     if !metrics.is_empty() {
-        panels.push(Panel { axis: "metric", curves: metrics, legend: SeriesLabelPosition::LowerRight });
+        panels.push(Panel { axis: "metric", curves: metrics, legend: SeriesLabelPosition::MiddleRight });
     }
     let epochs = 1.0..history.epochs.len().max(2) as f64;
 

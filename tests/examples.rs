@@ -1,0 +1,127 @@
+//! The examples as a user runs them, on the built-in data. `cargo test` builds them first.
+#![cfg(feature = "flex")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// An example that `cargo test` has built beside this test.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.ancestors().nth(2).unwrap();
+    let program = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "{} is not built: run `cargo build --examples` first", program.display());
+    Command::new(program)
+}
+
+fn two_tower(folder: &Path, args: &[&str]) -> Command {
+    let mut command = example("movielens_two_tower");
+    command.current_dir(folder).args(["--dataset", "synthetic", "--report", "report.json"]).args(args);
+    command
+}
+
+fn succeed(mut command: Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert!(status.success(), "{command:?}\n{stdout}\n{}", String::from_utf8_lossy(&stderr));
+    stdout
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
+}
+
+/// What a report says of the model, without what a clock measured.
+fn results(mut report: Value) -> Value {
+    report.as_object_mut().unwrap().remove("timings");
+    for epoch in report["history"]["epochs"].as_array_mut().into_iter().flatten() {
+        epoch.as_object_mut().unwrap().remove("seconds");
+    }
+    report["config"]["training"].as_object_mut().map(|training| training.remove("checkpoint_dir"));
+    report
+}
+
+fn recommendations(stdout: &str) -> &str {
+    let start = stdout.find("Recommended to user").expect("recommendations");
+    &stdout[start..stdout.find("Done in").expect("an end")]
+}
+
+#[test]
+fn quickstart() {
+    let stdout = succeed(example("quickstart"));
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("Some(Int(")).count(), 10, "{stdout}");
+}
+
+#[test]
+fn a_saved_model_answers_as_the_trained_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = succeed(two_tower(folder.path(), &["--epochs", "2", "--save", "model", "--user", "7"]));
+    let first = report(folder.path());
+    for key in ["protocol", "dataset", "config", "seed", "metrics", "baseline", "timings"] {
+        assert!(first.get(key).is_some(), "the report has no {key}");
+    }
+    assert!(first["metrics"]["recall@100"]["value"].as_f64().unwrap() > 0.0);
+    let loaded = succeed(two_tower(folder.path(), &["--load", "model", "--user", "7"]));
+    assert_eq!(recommendations(&loaded), recommendations(&trained));
+    assert_eq!(report(folder.path())["metrics"], first["metrics"]);
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_identical_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--epochs", "4", "--checkpoint", "checkpoints"];
+    succeed(two_tower(folder.path(), &args));
+    let expected = results(report(folder.path()));
+    std::fs::remove_dir_all(folder.path().join("checkpoints")).unwrap();
+    std::fs::remove_file(folder.path().join("report.json")).unwrap();
+
+    for n_epochs in 1..=2 {
+        let mut run = two_tower(folder.path(), &args).stdout(Stdio::null()).spawn().unwrap();
+        wait_for_checkpoint(&folder.path().join("checkpoints"), n_epochs);
+        // SIGKILL on Unix: nothing of the process runs any more.
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert!(!folder.path().join("report.json").exists(), "killed too late to show anything");
+    }
+    succeed(two_tower(folder.path(), &args));
+    assert_eq!(results(report(folder.path())), expected);
+}
+
+fn wait_for_checkpoint(folder: &PathBuf, n_epochs: usize) {
+    let start = Instant::now();
+    let newest = || -> Option<u64> {
+        let steps = std::fs::read_dir(folder).ok()?.filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_prefix("step-")?.parse().ok()
+        });
+        steps.max()
+    };
+    let mut seen = Vec::new();
+    while seen.len() < n_epochs {
+        assert!(start.elapsed() < Duration::from_secs(300), "no checkpoint appeared");
+        sleep(Duration::from_millis(5));
+        if let Some(step) = newest()
+            && seen.last() != Some(&step)
+        {
+            seen.push(step);
+        }
+    }
+}
+
+#[test]
+fn wrong_input_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (&["--user", "nobody"][..], "--user nobody: no such user"),
+        (&["--load", "nowhere"], "nowhere/manifest.json: No such file"),
+        (&["--epochs", "0"], "TrainingConfig::epochs: expected at least 1, found 0"),
+    ] {
+        let Output { status, stderr, .. } = two_tower(folder.path(), args).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!status.success() && stderr.contains(expected), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}

@@ -18,8 +18,12 @@ fn example(name: &str) -> Command {
 }
 
 fn two_tower(folder: &Path, args: &[&str]) -> Command {
+    two_tower_on("synthetic", folder, args)
+}
+
+fn two_tower_on(dataset: &str, folder: &Path, args: &[&str]) -> Command {
     let mut command = example("movielens_two_tower");
-    command.current_dir(folder).args(["--dataset", "synthetic", "--report", "report.json"]).args(args);
+    command.current_dir(folder).args(["--dataset", dataset, "--report", "report.json"]).args(args);
     command
 }
 
@@ -53,6 +57,18 @@ fn recommendations(stdout: &str) -> &str {
 fn quickstart() {
     let stdout = succeed(example("quickstart"));
     assert_eq!(stdout.lines().filter(|line| line.starts_with("Some(Int(")).count(), 10, "{stdout}");
+}
+
+#[test]
+#[ignore = "needs MovieLens 100K: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn two_tower_on_movielens_100k_under_p3() {
+    assert!(std::env::var_os("RECSYS_DATA_DIR").is_some(), "RECSYS_DATA_DIR is not set");
+    let folder = tempfile::tempdir().unwrap();
+    succeed(two_tower_on("ml-100k", folder.path(), &[]));
+    let report = report(folder.path());
+    let metric = |part: &str| report[part]["recall@100"]["value"].as_f64().unwrap();
+    assert!(metric("metrics") >= 0.55, "hit rate at 100: {}", metric("metrics"));
+    assert!((0.30..0.40).contains(&metric("baseline")), "popularity: {}", metric("baseline"));
 }
 
 #[test]

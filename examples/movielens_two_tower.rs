@@ -77,7 +77,9 @@ enum LossName {
 impl LossName {
     fn loss(self) -> RetrievalLoss {
         match self {
-            Self::InBatch => RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives: 0 },
+            Self::InBatch => {
+                RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives: 0, n_hard: None }
+            }
             Self::SampledSoftmax => RetrievalLoss::SampledSoftmax { n_negatives: 512 },
             Self::FullSoftmax => RetrievalLoss::FullSoftmax,
             Self::Bpr => RetrievalLoss::Bpr { n_negatives: 4 },

@@ -131,7 +131,7 @@ pub enum ErrorKind {
         /// What went wrong.
         reason: String,
     },
-    /// The user asked to stop; what was finished before is kept.
+    /// The user asked to stop: what a callback returns to end a long piece of work; checkpoints stay.
     Interrupted,
 }
 

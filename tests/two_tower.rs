@@ -68,8 +68,12 @@ fn evaluate_test(recaller: &dyn Recaller) -> Evaluation {
 #[test]
 fn every_loss_beats_popularity() {
     let baseline = evaluate_test(&PopularityRecaller::fit(&data().1.train));
-    let in_batch =
-        |log_q, symmetric, n_negatives| RetrievalLoss::InBatchSoftmax { log_q, symmetric, n_negatives };
+    let in_batch = |log_q, symmetric, n_negatives| RetrievalLoss::InBatchSoftmax {
+        log_q,
+        symmetric,
+        n_negatives,
+        n_hard: None,
+    };
     let configs = [
         small(sampled_softmax()),
         small(RetrievalLoss::FullSoftmax),
@@ -119,6 +123,14 @@ fn keeps_the_contract() {
         let config = TwoTowerConfig { user_embedding, ..small(sampled_softmax()) };
         check_recaller(&recaller(fit(&config, 1)), 120);
     }
+    let model = fit(&small(sampled_softmax()), 1);
+    let config = HnswConfig { min_items_for_graph: 50, ..HnswConfig::default() };
+    let graph =
+        HnswIndex::build(Similarity::InnerProduct, model.dim(), model.item_vectors().unwrap(), &config)
+            .unwrap();
+    assert_eq!(graph.report().fallback, None);
+    let popularity = PopularityRecaller::fit(&data().1.train);
+    check_recaller(&EmbeddingRecaller::new(model, Box::new(graph), Box::new(popularity)).unwrap(), 120);
 }
 
 #[test]
@@ -156,6 +168,8 @@ fn similar_items_are_not_the_item_itself() {
 #[test]
 fn settings_out_of_range_are_errors() {
     let good = small(sampled_softmax());
+    let hard_and_symmetric =
+        RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: true, n_negatives: 0, n_hard: Some(3) };
     let bad = [
         TwoTowerConfig { d_embedding: 0, ..good.clone() },
         TwoTowerConfig { item_mlp: MlpConfig::new(8), ..good.clone() },
@@ -164,7 +178,8 @@ fn settings_out_of_range_are_errors() {
         TwoTowerConfig { dropout: 1.0, ..good.clone() },
         TwoTowerConfig { max_len: 0, ..good.clone() },
         TwoTowerConfig { pooling: Pooling::Recency { n_scales: 0 }, ..good.clone() },
-        TwoTowerConfig { loss: RetrievalLoss::Bpr { n_negatives: 0 }, ..good },
+        TwoTowerConfig { loss: RetrievalLoss::Bpr { n_negatives: 0 }, ..good.clone() },
+        TwoTowerConfig { loss: hard_and_symmetric, ..good },
     ];
     for config in bad {
         let error = config.init(3, &ItemFeatures::none(5), 1, &Device::flex()).unwrap_err();

@@ -9,8 +9,8 @@ pub use pairwise::bpr;
 pub use pointwise::binary_cross_entropy;
 pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};
 pub use softmax::{
-    correct_log_q, in_batch_softmax, mask_accidental_hits, sampled_softmax, scale_by_temperature,
-    softmax_cross_entropy,
+    correct_log_q, in_batch_softmax, keep_hard_negatives, mask_accidental_hits, sampled_softmax,
+    scale_by_temperature, softmax_cross_entropy,
 };
 
 #[cfg(all(test, feature = "flex"))]

@@ -164,3 +164,110 @@ fn accidental_hits_count_for_nothing() {
         });
     }
 }
+
+#[test]
+fn only_the_hardest_negatives_count() {
+    let inputs = random(N * M, 10);
+    let columns = [6, 0, 3, 3, 1];
+    for k in [1, 3, M] {
+        let logits = leaf(&inputs, [N, M]);
+        let loss =
+            softmax_cross_entropy(keep_hard_negatives(logits.clone(), ints(&columns), k), ints(&columns));
+        check("hard negatives", &inputs, &logits, 0, &loss, |x| {
+            let total = |i: usize| {
+                let positive = row(x, i, M)[columns[i] as usize];
+                let mut negatives = row(x, i, M).to_vec();
+                negatives.remove(columns[i] as usize);
+                negatives.sort_by(|a, b| b.total_cmp(a));
+                log_sum_exp(negatives.into_iter().take(k).chain([positive])) - positive
+            };
+            (0..N).map(total).sum::<f64>() / N as f64
+        });
+    }
+}
+
+/// The whole loss, from vectors: every step in its place.
+#[test]
+fn retrieval_losses_join_the_steps() {
+    let (n, m, d) = (3, 4, 2);
+    let inputs = random((n + m) * d + 1, 11);
+    let positives = [2usize, 0, 2];
+    let log_q = [-1.0, -2.0, -0.5, -3.0];
+    let in_batch =
+        |log_q, n_hard| RetrievalLoss::InBatchSoftmax { log_q, symmetric: false, n_negatives: 1, n_hard };
+    let shared = || Negatives::Shared(vec![3usize]);
+    let per_row = || Negatives::PerRow(vec![1usize, 3, 2, 1, 0, 3]);
+    let cases = [
+        (RetrievalLoss::FullSoftmax, Negatives::Catalogue),
+        (in_batch(false, None), shared()),
+        (in_batch(true, None), shared()),
+        (in_batch(true, Some(1)), shared()),
+        (RetrievalLoss::SampledSoftmax { n_negatives: 2 }, Negatives::Shared(vec![3, 0])),
+        (RetrievalLoss::Bpr { n_negatives: 2 }, per_row()),
+        (RetrievalLoss::BinaryCrossEntropy { n_negatives: 2 }, per_row()),
+    ];
+    for (loss, negatives) in cases {
+        loss.validate().unwrap();
+        let exact = |x: &[f64]| -> f64 {
+            let tau = x[(n + m) * d].exp();
+            let score =
+                |i: usize, j: usize| (0..d).map(|c| x[i * d + c] * x[(n + j) * d + c]).sum::<f64>() / tau;
+            let softmax =
+                |positive: f64, rest: Vec<f64>| log_sum_exp(rest.into_iter().chain([positive])) - positive;
+            let of_row = |i: usize| -> f64 {
+                let positive = score(i, positives[i]);
+                match (&loss, &negatives) {
+                    (RetrievalLoss::FullSoftmax, _) => softmax(
+                        positive,
+                        (0..m).filter(|&j| j != positives[i]).map(|j| score(i, j)).collect(),
+                    ),
+                    (
+                        RetrievalLoss::InBatchSoftmax { log_q: corrected, n_hard, .. },
+                        Negatives::Shared(extra),
+                    ) => {
+                        let corrected = |j: usize| score(i, j) - if *corrected { log_q[j] } else { 0.0 };
+                        let columns = positives.iter().chain(extra).copied();
+                        let mut rest: Vec<f64> =
+                            columns.filter(|&j| j != positives[i]).map(corrected).collect();
+                        rest.sort_by(|a, b| b.total_cmp(a));
+                        rest.truncate(n_hard.unwrap_or(rest.len()));
+                        softmax(corrected(positives[i]), rest)
+                    }
+                    (RetrievalLoss::SampledSoftmax { .. }, Negatives::Shared(drawn)) => {
+                        let rest = drawn.iter().filter(|&&j| j != positives[i]).map(|&j| score(i, j));
+                        softmax(positive, rest.collect())
+                    }
+                    (_, Negatives::PerRow(drawn)) => {
+                        let drawn = drawn[2 * i..2 * i + 2].iter().map(|&j| score(i, j));
+                        match loss {
+                            RetrievalLoss::Bpr { .. } => {
+                                drawn.map(|s| softplus(s - positive)).sum::<f64>() / 2.0
+                            }
+                            _ => softplus(-positive) + drawn.map(softplus).sum::<f64>(),
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            };
+            (0..n).map(of_row).sum::<f64>() / n as f64
+        };
+        let queries = leaf(&inputs[..n * d], [n, d]);
+        let items = leaf(&inputs[n * d..(n + m) * d], [m, d]);
+        let log_temperature = leaf(&inputs[(n + m) * d..], [1]);
+        let value = || {
+            let ints = |ids: &[usize]| ints(&ids.iter().map(|&id| id as i64).collect::<Vec<_>>());
+            let negatives = match &negatives {
+                Negatives::Shared(ids) => Negatives::Shared(ints(ids)),
+                Negatives::PerRow(ids) => Negatives::PerRow(ints(ids)),
+                Negatives::Catalogue => Negatives::Catalogue,
+            };
+            let targets =
+                RetrievalTargets { positives: ints(&positives), negatives, log_q: leaf(&log_q, [m]) };
+            loss.forward(queries.clone(), items.clone(), log_temperature.clone(), targets)
+        };
+        let what = loss.to_string();
+        check(&what, &inputs, &queries, 0, &value(), exact);
+        check(&what, &inputs, &items, n * d, &value(), exact);
+        check(&what, &inputs, &log_temperature, (n + m) * d, &value(), exact);
+    }
+}

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::losses::{
-    binary_cross_entropy, bpr, correct_log_q, in_batch_softmax, mask_accidental_hits, sampled_softmax,
-    scale_by_temperature, softmax_cross_entropy,
+    binary_cross_entropy, bpr, correct_log_q, in_batch_softmax, keep_hard_negatives, mask_accidental_hits,
+    sampled_softmax, scale_by_temperature, softmax_cross_entropy,
 };
 
 /// What a retrieval model minimises, and so which negatives its batches need.
@@ -21,6 +21,8 @@ pub enum RetrievalLoss {
         symmetric: bool,
         /// Further negatives, drawn by the sampler and shared by all rows (mixed negative sampling).
         n_negatives: usize,
+        /// Keep only this many negatives of each row, the hardest ([`keep_hard_negatives`]); all if `None`.
+        n_hard: Option<usize>,
     },
     /// [`sampled_softmax`] against negatives that all rows share.
     SampledSoftmax {
@@ -50,7 +52,7 @@ impl Default for RetrievalLoss {
 impl fmt::Display for RetrievalLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::InBatchSoftmax { log_q, symmetric, n_negatives } => {
+            Self::InBatchSoftmax { log_q, symmetric, n_negatives, n_hard } => {
                 f.write_str(if symmetric { "symmetric in-batch softmax" } else { "in-batch softmax" })?;
                 if log_q {
                     f.write_str(", logQ correction")?;
@@ -58,7 +60,7 @@ impl fmt::Display for RetrievalLoss {
                 if n_negatives > 0 {
                     write!(f, ", {n_negatives} more negatives")?;
                 }
-                Ok(())
+                n_hard.map_or(Ok(()), |n_hard| write!(f, ", the {n_hard} hardest"))
             }
             Self::SampledSoftmax { n_negatives } => write!(f, "sampled softmax, {n_negatives} negatives"),
             Self::FullSoftmax => f.write_str("full softmax"),
@@ -107,8 +109,15 @@ impl RetrievalLoss {
     /// Checks every range.
     ///
     /// # Errors
-    /// No negatives where the loss needs at least one.
+    /// No negatives where the loss needs at least one; hard negatives together with the symmetric loss, for
+    /// what is hard for a query is not what is hard for an item.
     pub fn validate(&self) -> Result<()> {
+        if let Self::InBatchSoftmax { symmetric, n_hard: Some(n_hard), .. } = *self
+            && (symmetric || n_hard == 0)
+        {
+            let expected = "at least 1 hard negative, and not with the symmetric loss";
+            return Err(Error::config("RetrievalLoss::n_hard", expected, n_hard));
+        }
         let needs_none = matches!(self, Self::InBatchSoftmax { .. } | Self::FullSoftmax);
         if needs_none || self.n_negatives() > 0 {
             Ok(())
@@ -147,14 +156,18 @@ impl RetrievalLoss {
             (Self::FullSoftmax, Negatives::Catalogue) => {
                 softmax_cross_entropy(logits(items.clone()), positives)
             }
-            (Self::InBatchSoftmax { log_q: corrected, symmetric, .. }, Negatives::Shared(extra)) => {
+            (Self::InBatchSoftmax { log_q: corrected, symmetric, n_hard, .. }, Negatives::Shared(extra)) => {
                 let columns = Tensor::cat(vec![positives.clone(), extra], 0);
                 let mut logits = logits(items.clone().select(0, columns.clone()));
                 if corrected {
                     logits = correct_log_q(logits, log_q.select(0, columns.clone()));
                 }
                 let diagonal = Tensor::arange(0..n as i64, &positives.device());
-                let logits = mask_accidental_hits(logits, positives.clone(), columns, Some(diagonal));
+                let mut logits =
+                    mask_accidental_hits(logits, positives.clone(), columns, Some(diagonal.clone()));
+                if let Some(n_hard) = n_hard {
+                    logits = keep_hard_negatives(logits, diagonal, n_hard);
+                }
                 in_batch_softmax(logits, symmetric)
             }
             (Self::SampledSoftmax { .. }, Negatives::Shared(columns)) => {

@@ -1,4 +1,7 @@
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Bool, Int, Tensor, activation};
+
+/// The logit of a hidden candidate: its exponential is 0, and sums with it stay finite.
+const HIDDEN: f32 = -1e30;
 
 /// s / τ, with the temperature given as log τ so that it may be learned.
 ///
@@ -20,7 +23,7 @@ pub fn correct_log_q(logits: Tensor<2>, log_q: Tensor<1>) -> Tensor<2> {
 }
 
 /// Hides accidental hits: a candidate that is the row's own positive item, yet stands in another column
-/// than the positive, gets a logit of −∞ (here −10³⁰, whose exponential is 0).
+/// than the positive, gets a logit of −10³⁰, whose exponential is 0.
 ///
 /// # Shapes
 /// - logits: `[n, m]`
@@ -36,14 +39,34 @@ pub fn mask_accidental_hits(
     let [n, m] = logits.dims();
     let same = positives.reshape([n, 1]).expand([n, m]).equal(candidates.reshape([1, m]).expand([n, m]));
     let hits = match columns {
-        Some(columns) => {
-            let every = Tensor::<1, Int>::arange(0..m as i64, &columns.device()).reshape([1, m]);
-            let elsewhere = columns.reshape([n, 1]).expand([n, m]).not_equal(every.expand([n, m]));
-            same.bool_and(elsewhere)
-        }
+        Some(columns) => same.bool_and(at_columns(columns, [n, m]).bool_not()),
         None => same,
     };
-    logits.mask_fill(hits, -1e30)
+    logits.mask_fill(hits, HIDDEN)
+}
+
+/// Keeps each row's positive and its `k` hardest negatives, those with the highest logits (and any that tie
+/// with the last of them); the others get a logit of −10³⁰. With `k` negatives or fewer nothing changes.
+///
+/// # Shapes
+/// - logits: `[n, m]`
+/// - columns: the column of each row's positive, `[n]`
+pub fn keep_hard_negatives(logits: Tensor<2>, columns: Tensor<1, Int>, k: usize) -> Tensor<2> {
+    let [n, m] = logits.dims();
+    if k + 1 >= m {
+        return logits;
+    }
+    let positive = at_columns(columns, [n, m]);
+    let negatives = logits.clone().detach().mask_fill(positive.clone(), HIDDEN);
+    let (hardest, _) = negatives.clone().topk_with_indices(k, 1);
+    let threshold = hardest.min_dim(1).expand([n, m]);
+    logits.mask_fill(negatives.lower(threshold).bool_and(positive.bool_not()), HIDDEN)
+}
+
+/// Whether each entry of a matrix stands in its row's column.
+fn at_columns(columns: Tensor<1, Int>, [n, m]: [usize; 2]) -> Tensor<2, Bool> {
+    let every = Tensor::<1, Int>::arange(0..m as i64, &columns.device());
+    columns.reshape([n, 1]).expand([n, m]).equal(every.reshape([1, m]).expand([n, m]))
 }
 
 /// The mean over rows of −ln softmax(s)[column of the positive].

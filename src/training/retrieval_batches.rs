@@ -386,8 +386,12 @@ mod tests {
 
     #[test]
     fn log_q_is_that_of_the_columns() {
-        let in_batch =
-            |n_negatives| RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives };
+        let in_batch = |n_negatives| RetrievalLoss::InBatchSoftmax {
+            log_q: true,
+            symmetric: false,
+            n_negatives,
+            n_hard: None,
+        };
         // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
         assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;

@@ -54,3 +54,19 @@ fn pyarrow_and_polars_read_what_is_written_here_and_the_reverse() {
     let columns = ColumnMap::new("user", "item").value("value").timestamp("timestamp").text_items();
     assert!(read_parquet(&theirs, &columns).unwrap() == data);
 }
+
+/// What polars writes by default is read with the Cargo feature `zstd`, and without it the error names the
+/// feature.
+#[test]
+fn a_file_of_polars_needs_zstd() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/polars_zstd.parquet");
+    let read = read_parquet(&path, &ColumnMap::new("user", "item").value("value").timestamp("timestamp"));
+    if cfg!(feature = "zstd") {
+        let data = read.unwrap();
+        assert_eq!(data.items().keys().map(|key| key.to_string()).collect::<Vec<_>>(), ["5", "6", "7"]);
+        assert_eq!(data.interactions().values(), [1.0, 2.0, 3.0]);
+    } else {
+        let error = read.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::FeatureDisabled { feature: "zstd", .. }), "{error}");
+    }
+}

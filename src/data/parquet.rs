@@ -9,12 +9,14 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::Compression;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::column_map::{Layout, Role};
 use super::rows::{DatasetBuilder, Rows};
 use super::vocab_builder::Keys;
 use super::{ColumnMap, Dataset, Key, Vocab};
-use crate::error::{Error, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result};
 
 /// Rows that are read, or written, at once.
 const BATCH_LEN: usize = 1 << 16;
@@ -24,19 +26,20 @@ const BATCH_LEN: usize = 1 << 16;
 /// Keys may be columns of whole numbers or of text, dictionary-encoded or not; values may be numbers,
 /// booleans or text that reads as a number; times may be whole numbers or time stamps, which count in the
 /// column's own unit. Users and items get ids in the order of their first row. Compression: none, Snappy
-/// or gzip.
+/// or gzip, and with the Cargo feature `zstd` Zstandard, which polars writes unless told otherwise.
 ///
 /// On some damaged files the decoder panics. The panic is caught and given back as an error; but the
 /// panic hook runs, and a program built with `panic = "abort"` ends.
 ///
 /// # Errors
-/// A file that cannot be opened or is damaged; a column that is missing, or of another type; a null; a
-/// value that does not fit. Each names the file, and the row and column where there is one.
+/// A file that cannot be opened or is damaged; Zstandard without its feature; a column that is missing, or of
+/// another type; a null; a value that does not fit. Each names the file, and the row and column where there is one.
 pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Dataset> {
     let path = path.as_ref();
     let place = Location::file(path);
     let file = File::open(path).map_err(Error::io(path))?;
     let builder = decode(&place, || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    check_codecs(builder.metadata(), path)?;
     let all = layout(columns, builder.schema(), &place)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), all.wanted());
     let builder = builder.with_projection(mask).with_batch_size(BATCH_LEN);
@@ -47,6 +50,17 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
         table.append(&batch)?;
     }
     table.rows.finish()
+}
+
+/// Says which Cargo feature a file needs before the decoder stumbles over it.
+fn check_codecs(metadata: &ParquetMetaData, path: &Path) -> Result<()> {
+    let is_zstd = |column: &ColumnChunkMetaData| matches!(column.compression(), Compression::ZSTD(_));
+    if cfg!(feature = "zstd") || !metadata.row_groups().iter().flat_map(|group| group.columns()).any(is_zstd)
+    {
+        return Ok(());
+    }
+    let needed_for = format!("{}: Zstandard compression", path.display()).into();
+    Err(ErrorKind::FeatureDisabled { feature: "zstd", needed_for }.into())
 }
 
 /// Runs a step of the decoder. It trusts some of what a damaged file says of itself and panics when the

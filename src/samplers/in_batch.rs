@@ -32,4 +32,8 @@ impl NegativeSampler for InBatchSampler {
     fn log_q(&self, item: ItemId) -> f32 {
         self.log_q[item.index()]
     }
+
+    fn name(&self) -> String {
+        "in-batch".into()
+    }
 }

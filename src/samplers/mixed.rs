@@ -40,4 +40,10 @@ impl NegativeSampler for MixedSampler {
         let q: f64 = self.parts.iter().map(|(weight, part)| weight * f64::from(part.log_q(item)).exp()).sum();
         q.ln() as f32
     }
+
+    fn name(&self) -> String {
+        let parts: Vec<String> =
+            self.parts.iter().map(|(weight, part)| format!("{weight:.3} {}", part.name())).collect();
+        parts.join(" + ")
+    }
 }

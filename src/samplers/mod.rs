@@ -25,6 +25,9 @@ pub trait NegativeSampler: Debug + Send + Sync {
     /// item that is never drawn.
     fn log_q(&self, item: ItemId) -> f32;
 
+    /// Its name and settings, for reports and checkpoints.
+    fn name(&self) -> String;
+
     /// One draw outside `seen` (sorted). After 64 draws in vain the last one is returned, so that a user
     /// who has seen nearly everything does not stop the training.
     fn draw_unseen(&self, batch: &[ItemId], seen: &[ItemId], rng: &mut Rng) -> ItemId {

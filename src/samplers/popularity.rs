@@ -8,6 +8,7 @@ use crate::samplers::alias::AliasTable;
 /// time. An item with count 0 is never drawn.
 #[derive(Clone, Debug)]
 pub struct PopularitySampler {
+    alpha: f64,
     table: AliasTable,
     log_q: Vec<f32>,
 }
@@ -28,7 +29,7 @@ impl PopularitySampler {
             return Err(Error::config("PopularitySampler::counts", "an item with a count", "none"));
         }
         let log_q = weights.iter().map(|weight| (weight / total).ln() as f32).collect();
-        Ok(Self { table: AliasTable::new(&weights), log_q })
+        Ok(Self { alpha, table: AliasTable::new(&weights), log_q })
     }
 }
 
@@ -39,5 +40,9 @@ impl NegativeSampler for PopularitySampler {
 
     fn log_q(&self, item: ItemId) -> f32 {
         self.log_q[item.index()]
+    }
+
+    fn name(&self) -> String {
+        format!("popularity^{}", self.alpha)
     }
 }

@@ -30,4 +30,8 @@ impl NegativeSampler for UniformSampler {
     fn log_q(&self, _item: ItemId) -> f32 {
         -(self.n_items as f32).ln()
     }
+
+    fn name(&self) -> String {
+        "uniform".into()
+    }
 }

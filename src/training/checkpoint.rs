@@ -8,9 +8,10 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bool, Bytes, Int, Tensor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{History, TrainingConfig};
+use super::{BatchSource, History, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
 
 const FORMAT_VERSION: u32 = 1;
@@ -41,8 +42,12 @@ pub(super) struct Standing {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Setting {
     pub(super) config: TrainingConfig,
-    pub(super) n_batches: usize,
-    pub(super) parameters: Vec<Parameter>,
+    n_batches: usize,
+    /// [`BatchSource::settings`]
+    batches: Value,
+    /// [`Trainable::settings`]
+    model: Value,
+    parameters: Vec<Parameter>,
 }
 
 /// A parameter of a model: its path in the module tree and its shape.
@@ -220,10 +225,16 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
 }
 
 impl Setting {
-    pub(super) fn new<M: Module>(config: &TrainingConfig, n_batches: usize, model: &M) -> Self {
+    pub(super) fn new<M: Trainable>(config: &TrainingConfig, source: &impl BatchSource, model: &M) -> Self {
         let mut parameters = Parameters::default();
         model.visit(&mut parameters);
-        Self { config: config.clone(), n_batches, parameters: parameters.found }
+        Self {
+            config: config.clone(),
+            n_batches: source.n_batches(),
+            batches: source.settings(),
+            model: model.settings(),
+            parameters: parameters.found,
+        }
     }
 
     /// Refuses to continue the run of another setting, which was read from this manifest.
@@ -236,6 +247,13 @@ impl Setting {
         if self.n_batches != saved.n_batches {
             let batches = |n: usize| format!("{n} batches in an epoch");
             return differs("n_batches", batches(self.n_batches), batches(saved.n_batches));
+        }
+        for (column, ours, saved) in
+            [("model", &self.model, &saved.model), ("batches", &self.batches, &saved.batches)]
+        {
+            if ours != saved {
+                return differs(column, ours.to_string(), saved.to_string());
+            }
         }
         let describe = |parameter: Option<&Parameter>| match parameter {
             Some(Parameter { name, shape }) => format!("{name} of shape {shape:?}"),

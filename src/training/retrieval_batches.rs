@@ -278,6 +278,18 @@ impl BatchSource for RetrievalBatches {
         total.div_ceil(self.batch_size)
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "loss": self.loss,
+            "max_len": self.max_len,
+            "sampler": self.sampler.name(),
+            "batch_size": self.batch_size,
+            "positions": self.positions,
+            "unseen_negatives": !self.seen.is_empty(),
+            "seed": self.seed,
+        })
+    }
+
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = RetrievalBatch> + Send + '_> {
         let windows = self.windows(&mut Rng::stream(self.seed, &[epoch as u64]));
         let n_batches = windows.len().div_ceil(self.batch_size);

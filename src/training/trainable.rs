@@ -15,6 +15,12 @@ pub trait Trainable: Module {
     /// # Shapes
     /// The result has shape `[1]`.
     fn loss(&self, batch: Self::Batch) -> Tensor<1>;
+
+    /// What the loss depends on besides batch and parameters (a temperature, a dropout, …), as JSON. A
+    /// checkpoint keeps it, and a run with other settings does not continue from there.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 /// The batches of an epoch.
@@ -29,6 +35,12 @@ pub trait BatchSource: Sync {
     /// The number of batches in an epoch, or an upper bound of it: for the progress bar and the
     /// learning-rate schedule.
     fn n_batches(&self) -> usize;
+
+    /// What the batches depend on besides the data (sizes, a seed, …), as JSON; kept and compared as
+    /// [`Trainable::settings`] are.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 
     /// The batches of the epoch with this number, counted from 0.
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Self::Batch> + Send + '_>;

@@ -122,7 +122,7 @@ impl Trainer {
         M: Trainable,
         S: BatchSource<Batch = M::Batch>,
     {
-        let mut run = Run::start(&self.config, model, source.n_batches())?;
+        let mut run = Run::start(&self.config, model, source)?;
         let epochs = run.standing.history.epochs.len()..self.config.epochs;
         if !run.standing.finished {
             let skip = run.standing.steps_in_epoch as usize;
@@ -155,11 +155,12 @@ struct Run<M> {
 
 impl<M: Trainable> Run<M> {
     /// The run where its last checkpoint left it, or at its beginning.
-    fn start(config: &TrainingConfig, model: M, n_batches: usize) -> Result<Self> {
+    fn start(config: &TrainingConfig, model: M, source: &impl BatchSource) -> Result<Self> {
+        let n_batches = source.n_batches();
         let Some(device) = model.devices().into_iter().next() else {
             return Err(Error::input(Location::memory(), "a model with parameters", "none"));
         };
-        let setting = Setting::new(config, n_batches, &model);
+        let setting = Setting::new(config, source, &model);
         let mut snapshot = Snapshot {
             standing: Standing::default(),
             model: model.valid(),

@@ -270,6 +270,10 @@ impl Trainable for TwoTower {
         };
         self.config.loss.forward(queries, items, self.log_temperature.val(), targets)
     }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
 }
 
 impl QueryEncoder for TwoTower {

@@ -166,6 +166,27 @@ fn similar_items_are_not_the_item_itself() {
 }
 
 #[test]
+fn batches_made_for_another_model_are_refused() {
+    let (data, split) = data();
+    let config = small(sampled_softmax());
+    let fit = |config: &TwoTowerConfig, n_items, loss, max_len| {
+        let model = config.init(data.n_users(), &ItemFeatures::none(n_items), 1, &Device::flex()).unwrap();
+        let batches = RetrievalBatches::new(&split.train, loss, max_len).unwrap();
+        let trainer = Trainer::new(TrainingConfig::default().with_epochs(1)).unwrap();
+        trainer.fit(model, &batches, |_| Ok(vec![])).map(|_| ())
+    };
+    fit(&config, 120, config.loss, 20).unwrap();
+    for (n_items, loss, max_len, field) in [
+        (120, RetrievalLoss::FullSoftmax, 20, "RetrievalBatches::loss"),
+        (120, config.loss, 30, "RetrievalBatches::max_len"),
+        (100, config.loss, 20, "RetrievalBatches::n_items"),
+    ] {
+        let error = fit(&config, n_items, loss, max_len).unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+}
+
+#[test]
 fn settings_out_of_range_are_errors() {
     let good = small(sampled_softmax());
     let hard_and_symmetric =

@@ -281,6 +281,8 @@ impl BatchSource for RetrievalBatches {
     fn settings(&self) -> serde_json::Value {
         serde_json::json!({
             "loss": self.loss,
+            "n_items": self.n_items,
+            "n_users": self.sequences.n_users(),
             "max_len": self.max_len,
             "sampler": self.sampler.name(),
             "batch_size": self.batch_size,

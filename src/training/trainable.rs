@@ -1,6 +1,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use crate::error::Result;
+
 /// A module that can be fitted: it turns a batch into a scalar loss.
 ///
 /// `loss` builds its tensors on the model's own device and reads nothing back from it, so that a
@@ -20,6 +22,15 @@ pub trait Trainable: Module {
     /// checkpoint keeps it, and a run with other settings does not continue from there.
     fn settings(&self) -> serde_json::Value {
         serde_json::Value::Null
+    }
+
+    /// Refuses, before the first step, batches that were made for another model: `settings` are
+    /// [`BatchSource::settings`].
+    ///
+    /// # Errors
+    /// A setting of the batches that does not fit the model.
+    fn check_batches(&self, _settings: &serde_json::Value) -> Result<()> {
+        Ok(())
     }
 }
 

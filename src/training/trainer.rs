@@ -160,6 +160,7 @@ impl<M: Trainable> Run<M> {
         let Some(device) = model.devices().into_iter().next() else {
             return Err(Error::input(Location::memory(), "a model with parameters", "none"));
         };
+        model.check_batches(&source.settings())?;
         let setting = Setting::new(config, source, &model);
         let mut snapshot = Snapshot {
             standing: Standing::default(),

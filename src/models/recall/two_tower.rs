@@ -274,6 +274,22 @@ impl Trainable for TwoTower {
     fn settings(&self) -> serde_json::Value {
         serde_json::json!(self.config)
     }
+
+    fn check_batches(&self, settings: &serde_json::Value) -> Result<()> {
+        let expected = [
+            ("RetrievalBatches::loss", "loss", serde_json::json!(self.config.loss)),
+            ("RetrievalBatches::max_len", "max_len", self.config.max_len.into()),
+            ("RetrievalBatches::n_items", "n_items", self.n_items().into()),
+            ("RetrievalBatches::n_users", "n_users", self.n_users().into()),
+        ];
+        for (field, key, ours) in expected {
+            let any_user = key == "n_users" && self.users.is_none();
+            if !any_user && settings[key] != ours {
+                return Err(Error::config(field, format!("{ours}, as in the model"), &settings[key]));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl QueryEncoder for TwoTower {

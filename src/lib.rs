@@ -49,7 +49,7 @@
 //! assert_eq!(recaller.recall(&query, 10)?.len(), 10);
 //! # Ok::<(), Error>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod data;
@@ -57,6 +57,7 @@ pub mod error;
 pub mod features;
 pub mod ids;
 pub mod index;
+pub mod kernels;
 pub mod layers;
 pub mod losses;
 pub mod metrics;

@@ -1,29 +1,26 @@
 use burn::tensor::{Tensor, TensorData};
 
-use crate::rng::{Rng, mix};
+use crate::kernels::{self, Mask};
+use crate::rng::Rng;
 
 /// Dropout (Srivastava et al. 2014, inverted): each element becomes 0 with probability p, and is divided
 /// by 1 − p otherwise. With no generator (inference) or p = 0 the input comes back.
 ///
 /// Element `i` is kept when the hash of (a seed drawn from `rng`, `i`) says so: the mask is a pure function
-/// of the generator, whatever the number of threads.
+/// of the generator, whatever the number of threads. On Flex it is never stored.
 pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, rng: Option<&mut Rng>) -> Tensor<D> {
     let Some(rng) = rng.filter(|_| p > 0.0) else {
         return x;
     };
-    let seed = rng.next_u64();
-    let threshold = (p * 2f64.powi(32)) as u64;
-    let scale = (1.0 / (1.0 - p)) as f32;
-    let keep = |half: u64| if half >= threshold { scale } else { 0.0 };
-    let n = x.shape().num_elements();
-    let mut mask = Vec::with_capacity(n + 1);
-    for pair in 0..n.div_ceil(2) as u64 {
-        let bits = mix(seed.wrapping_add(pair.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-        mask.extend([keep(bits >> 32), keep(bits & 0xFFFF_FFFF)]);
+    let mask = Mask::new(p, rng.next_u64());
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x) {
+        return kernels::apply_1(kernels::Dropout(mask), x);
     }
-    mask.truncate(n);
-    let mask = Tensor::from_data(TensorData::new(mask, x.shape()), &x.device());
-    x.mul(mask)
+    let mut values = vec![1.0; x.shape().num_elements()];
+    mask.apply(0, &mut values);
+    let values = Tensor::from_data(TensorData::new(values, x.shape()), &x.device());
+    x.mul(values)
 }
 
 #[cfg(all(test, feature = "flex"))]

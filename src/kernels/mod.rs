@@ -1,0 +1,67 @@
+//! How is it fast? What a composition of Burn operations does in many passes over memory, done in one, on the
+//! CPU.
+//!
+//! A kernel is a struct that implements [`Kernel`]: plain slices in, plain slices out, forward and backward.
+//! [`extension`] hangs it into Burn's autodiff graph, so that a new operation is one file here, with its
+//! float64 twin in its tests, and nothing else. Layers and losses ask [`fused`] which way to go: these
+//! kernels on Flex, a composition of ordinary Burn operations on every other backend.
+//!
+//! - Parts are fixed by the size of the work and summed in their order ([`parallel`]): the number of threads
+//!   never changes a bit.
+//! - Large buffers are reused from step to step ([`buffer`]).
+//! - `unsafe` stands in [`matrix`] alone, behind functions that check every length.
+
+use std::cell::Cell;
+
+use burn::tensor::{DType, Tensor};
+
+#[cfg(feature = "flex")]
+mod array;
+#[cfg(feature = "flex")]
+mod buffer;
+#[cfg(feature = "flex")]
+mod dropout;
+#[cfg(feature = "flex")]
+mod extension;
+mod mask;
+#[cfg(feature = "flex")]
+mod matrix;
+#[cfg(feature = "flex")]
+mod parallel;
+mod simd;
+#[cfg(all(test, feature = "flex"))]
+pub(crate) mod twin;
+
+#[cfg(feature = "flex")]
+pub(crate) use array::Array;
+#[cfg(feature = "flex")]
+pub(crate) use dropout::Dropout;
+#[cfg(feature = "flex")]
+pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+pub(crate) use mask::Mask;
+
+thread_local! {
+    static COMPOSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether operations on this tensor run as fused kernels: float32 on the Flex backend.
+pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    let on_flex = x.device().inner() == burn::tensor::Device::flex();
+    #[cfg(not(feature = "flex"))]
+    let on_flex = false;
+    on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
+}
+
+/// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to
+/// compare results and times.
+pub fn composed<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COMPOSED.set(self.0);
+        }
+    }
+    let _restore = Restore(COMPOSED.replace(true));
+    f()
+}

@@ -13,12 +13,14 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
 mod buffer;
+#[cfg(feature = "flex")]
+mod cross_entropy;
 #[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
@@ -34,6 +36,8 @@ pub(crate) mod twin;
 
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
+#[cfg(feature = "flex")]
+pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
@@ -51,6 +55,12 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(not(feature = "flex"))]
     let on_flex = false;
     on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
+}
+
+/// Ids of a tensor on the CPU's own backend.
+#[cfg(feature = "flex")]
+pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
+    ids.into_data().iter().collect()
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

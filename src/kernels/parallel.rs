@@ -16,6 +16,15 @@ pub(super) fn parts<T: Send>(n: usize, size: usize, f: impl Fn(Range<usize>) -> 
     }
 }
 
+/// `f` of every task, in order.
+pub(super) fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if tasks.len() < 2 || rayon::current_num_threads() == 1 {
+        tasks.into_iter().map(f).collect()
+    } else {
+        tasks.into_par_iter().with_max_len(1).map(|task| f(task)).collect()
+    }
+}
+
 /// `f` of every part of the rows of `out`, `size` rows of `width` at a time, with the range of its rows.
 pub(super) fn rows<T: Send>(
     out: &mut [f32],

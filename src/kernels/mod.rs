@@ -15,6 +15,7 @@ use std::cell::Cell;
 
 use burn::tensor::{DType, Tensor};
 
+mod activation;
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
@@ -23,6 +24,8 @@ mod buffer;
 mod dropout;
 #[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod linear;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
@@ -32,12 +35,15 @@ mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
+pub use activation::Activation;
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use linear::Linear;
 pub(crate) use mask::Mask;
 
 thread_local! {

@@ -15,6 +15,7 @@ use std::cell::Cell;
 
 use burn::tensor::{DType, Int, Tensor};
 
+mod activation;
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
@@ -25,6 +26,8 @@ mod cross_entropy;
 mod dropout;
 #[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod linear;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
@@ -34,6 +37,7 @@ mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
+pub use activation::Activation;
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
@@ -42,6 +46,8 @@ pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use linear::Linear;
 pub(crate) use mask::Mask;
 
 thread_local! {

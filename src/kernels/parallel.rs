@@ -42,6 +42,33 @@ pub(super) fn rows<T: Send>(
     }
 }
 
+/// As [`rows`] over several outputs of `n` rows each, of one width or another; an empty output stays empty.
+pub(super) fn rows_of_each<const N: usize, T: Send>(
+    n: usize,
+    size: usize,
+    outputs: [&mut [f32]; N],
+    f: impl Fn(Range<usize>, [&mut [f32]; N]) -> T + Sync,
+) -> Vec<T> {
+    let size = size.max(1);
+    let mut rest = outputs.map(|out| (out.len() / n.max(1), out));
+    let split = |start: usize| {
+        let rows = start..n.min(start + size);
+        let parts = rest.each_mut().map(|(width, rest)| {
+            let (part, after) = std::mem::take(rest).split_at_mut(*width * rows.len());
+            *rest = after;
+            part
+        });
+        (rows, parts)
+    };
+    let parts: Vec<_> = (0..n).step_by(size).map(split).collect();
+    let f = |(rows, parts)| f(rows, parts);
+    if n <= size || rayon::current_num_threads() == 1 {
+        parts.into_iter().map(f).collect()
+    } else {
+        parts.into_par_iter().with_max_len(1).map(f).collect()
+    }
+}
+
 /// The sum of equally long partial results, in their order.
 pub(super) fn sum(partial: Vec<Vec<f32>>) -> Vec<f32> {
     let mut partial = partial.into_iter();
@@ -74,6 +101,16 @@ mod tests {
                 }
             });
             assert_eq!(out, (0..2 * n).map(|i| (i / 2) as f32).collect::<Vec<_>>());
+            let (mut wide, mut narrow) = (vec![0.0; 2 * n], vec![0.0; n]);
+            rows_of_each(n, size, [&mut wide, &mut [], &mut narrow], |range, [wide, empty, narrow]| {
+                assert!(empty.is_empty() && wide.len() == 2 * range.len());
+                for (row, (wide, narrow)) in range.zip(wide.chunks_mut(2).zip(narrow)) {
+                    wide.fill(row as f32);
+                    *narrow = row as f32;
+                }
+            });
+            assert_eq!(wide, out);
+            assert_eq!(narrow, (0..n).map(|i| i as f32).collect::<Vec<_>>());
         }
         assert_eq!(sum(vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![5.0, 6.0]]), [9.0, 12.0]);
     }

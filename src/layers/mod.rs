@@ -5,6 +5,7 @@ mod activation;
 mod dropout;
 mod embedding;
 mod init;
+mod linear;
 mod mlp;
 mod pooling;
 
@@ -12,7 +13,8 @@ pub use activation::Activation;
 pub use dropout::dropout;
 pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
-pub use init::{Init, linear};
+pub use init::Init;
+pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};
 

@@ -33,6 +33,24 @@ pub(super) fn rows<T: Send>(
     }
 }
 
+/// `f` of every part of `out` between neighbouring `bounds`, which rise from 0 to its length, with the number
+/// of the part.
+pub(super) fn segments<T: Send>(
+    mut out: &mut [f32],
+    bounds: &[usize],
+    f: impl Fn(usize, &mut [f32]) -> T + Sync,
+) -> Vec<T> {
+    let split = |pair: &[usize]| out.split_off_mut(..pair[1] - pair[0]);
+    let segments: Vec<&mut [f32]> = bounds.windows(2).map_while(split).collect();
+    assert!(segments.len() + 1 == bounds.len().max(1) && out.is_empty(), "bounds of another slice");
+    let part = |(i, out): (usize, &mut [f32])| f(i, out);
+    if segments.len() < 2 || rayon::current_num_threads() == 1 {
+        segments.into_iter().enumerate().map(part).collect()
+    } else {
+        segments.into_par_iter().enumerate().with_max_len(1).map(part).collect()
+    }
+}
+
 /// The sum of equally long partial results, in their order.
 pub(super) fn sum(partial: Vec<Vec<f32>>) -> Vec<f32> {
     let mut partial = partial.into_iter();
@@ -66,6 +84,9 @@ mod tests {
             });
             assert_eq!(out, (0..2 * n).map(|i| (i / 2) as f32).collect::<Vec<_>>());
         }
+        let mut out = vec![0.0; 6];
+        segments(&mut out, &[0, 2, 2, 6], |part, out| out.fill(part as f32));
+        assert_eq!(out, [0.0, 0.0, 2.0, 2.0, 2.0, 2.0]);
         assert_eq!(sum(vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![5.0, 6.0]]), [9.0, 12.0]);
     }
 }

@@ -72,12 +72,18 @@ fn main() {
 
     let mut servers = servers(threads);
     println!("{threads} threads, medians of {rounds} turns of {seconds} s, milliseconds");
-    println!("| workload | recsys, mimalloc | recsys, system allocator | PyTorch | PyTorch, tuned | PyTorch / recsys | tuned / recsys |");
+    println!(
+        "| workload | recsys, mimalloc | recsys, system allocator | PyTorch | PyTorch, tuned | PyTorch / recsys | tuned / recsys |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for name in names {
         let medians = by_turns(&mut servers, name, rounds, seconds);
-        let ratio = |peer: Option<&f64>| peer.map_or("–".to_owned(), |peer| format!("{:.2}", peer / medians[0]));
-        let columns = medians.iter().map(|median| format!("{median:.2}")).chain((medians.len()..4).map(|_| "–".to_owned()));
+        let ratio =
+            |peer: Option<&f64>| peer.map_or("–".to_owned(), |peer| format!("{:.2}", peer / medians[0]));
+        let columns = medians
+            .iter()
+            .map(|median| format!("{median:.2}"))
+            .chain((medians.len()..4).map(|_| "–".to_owned()));
         println!(
             "| {name} | {} | {} | {} |",
             columns.collect::<Vec<_>>().join(" | "),
@@ -103,7 +109,9 @@ fn servers(threads: usize) -> Vec<Server> {
     if let Ok(python) = env::var("RECSYS_PYTHON") {
         let peer = || {
             let mut command = Command::new(&python);
-            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pytorch_peer.py")).arg(threads.to_string());
+            command
+                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pytorch_peer.py"))
+                .arg(threads.to_string());
             command
         };
         servers.push(Server::spawn(&mut peer()));

@@ -19,6 +19,8 @@ mod activation;
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
+mod attention;
+#[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
 mod cross_entropy;
@@ -27,12 +29,17 @@ mod dropout;
 #[cfg(feature = "flex")]
 mod extension;
 #[cfg(feature = "flex")]
+mod layer_norm;
+#[cfg(feature = "flex")]
 mod linear;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
 #[cfg(feature = "flex")]
 mod parallel;
+#[cfg(feature = "flex")]
+mod sequence_embedding;
+mod sequence_layout;
 mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
@@ -41,14 +48,21 @@ pub use activation::Activation;
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
+pub(crate) use attention::CausalAttention;
+#[cfg(feature = "flex")]
 pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
 #[cfg(feature = "flex")]
+pub(crate) use layer_norm::LayerNorm;
+#[cfg(feature = "flex")]
 pub(crate) use linear::Linear;
 pub(crate) use mask::Mask;
+#[cfg(feature = "flex")]
+pub(crate) use sequence_embedding::SequenceEmbedding;
+pub use sequence_layout::SequenceLayout;
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };

@@ -5,15 +5,17 @@ mod activation;
 mod dropout;
 mod embedding;
 mod init;
+mod l2_normalize;
 mod linear;
 mod mlp;
 mod pooling;
 
 pub use activation::Activation;
-pub use dropout::dropout;
+pub use dropout::{dropout, dropout_add};
 pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
 pub use init::Init;
+pub use l2_normalize::l2_normalize;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};
@@ -25,16 +27,6 @@ use crate::error::{ErrorKind, Result};
 /// Ids as an integer tensor of shape `[ids.len()]`.
 pub fn id_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(ids.iter().map(|&id| i64::from(id)).collect(), [ids.len()]), device)
-}
-
-/// x / max(‖x‖₂, 10⁻⁶) for each row.
-///
-/// # Shapes
-/// - x: `[n, d]`
-/// - output: `[n, d]`
-pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
-    let norm = x.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
-    x.div(norm)
 }
 
 /// The numbers of a tensor, row-major, on the host.

@@ -55,49 +55,56 @@ impl CandidateLogits {
 
     /// Σ g_ij q_i over the places (i, j) of each item, in their order.
     fn grad_items(&self, queries: &[f32], grad: &[f32], [m, d]: [usize; 2]) -> Vec<f32> {
-        let (candidates, k) = (&self.candidates[..], self.k);
         let shift = m.div_ceil(MAX_PARTS).next_power_of_two().trailing_zeros();
-        let (starts, places) = places_of_parts(candidates, m, shift);
+        let (starts, terms) = self.terms_of_parts(grad, m, shift);
         let mut sums = buffer::take(m * d);
         parallel::rows(&mut sums, d, 1 << shift, |items, sums| {
             let part = items.start >> shift;
-            let places = &places[starts[part] as usize..starts[part + 1] as usize];
+            let terms = &terms[starts[part]..starts[part + 1]];
             simd::vectorized(
                 #[inline(always)]
                 move || {
                     sums.fill(0.0);
-                    for &place in places {
-                        let place = place as usize;
-                        let sum = (candidates[place] as usize - items.start) * d;
-                        let query = &queries[place / k * d..][..d];
-                        simd::axpy(&mut sums[sum..sum + d], grad[place], query);
+                    for term in terms {
+                        let sum = &mut sums[(term.item as usize - items.start) * d..][..d];
+                        simd::axpy(sum, term.grad, &queries[term.query as usize * d..][..d]);
                     }
                 },
             );
         });
         sums
     }
+
+    /// The terms of each part of the `m` items, whose parts have 2^shift items, in the order of the queries:
+    /// those of part p are `terms[starts[p]..starts[p + 1]]`.
+    fn terms_of_parts(&self, grad: &[f32], m: usize, shift: u32) -> (Vec<usize>, Vec<Term>) {
+        let mut starts = vec![0; m.div_ceil(1 << shift) + 1];
+        for &item in &self.candidates {
+            starts[(item >> shift) as usize + 1] += 1;
+        }
+        for part in 1..starts.len() {
+            starts[part] += starts[part - 1];
+        }
+        let mut next = starts.clone();
+        let mut terms = vec![Term::default(); self.candidates.len()];
+        let rows = self.candidates.chunks(self.k).zip(grad.chunks(self.k));
+        for (query, (items, grads)) in (0..).zip(rows) {
+            for (&item, &grad) in items.iter().zip(grads) {
+                let next = &mut next[(item >> shift) as usize];
+                terms[*next] = Term { query, item, grad };
+                *next += 1;
+            }
+        }
+        (starts, terms)
+    }
 }
 
-/// The places of the ids of each part of `0..m`, whose parts have 2^shift ids, in ascending order: those of
-/// part p are `places[starts[p]..starts[p + 1]]`.
-fn places_of_parts(ids: &[u32], m: usize, shift: u32) -> (Vec<u32>, Vec<u32>) {
-    let n_parts = m.div_ceil(1 << shift);
-    let mut starts = vec![0; n_parts + 1];
-    for &id in ids {
-        starts[(id >> shift) as usize + 1] += 1;
-    }
-    for part in 0..n_parts {
-        starts[part + 1] += starts[part];
-    }
-    let mut next = starts.clone();
-    let mut places = vec![0; ids.len()];
-    for (place, &id) in (0..).zip(ids) {
-        let next = &mut next[(id >> shift) as usize];
-        places[*next as usize] = place;
-        *next += 1;
-    }
-    (starts, places)
+/// A term grad · q of the gradient of an item.
+#[derive(Clone, Copy, Default)]
+struct Term {
+    query: u32,
+    item: u32,
+    grad: f32,
 }
 
 impl Kernel<2> for CandidateLogits {

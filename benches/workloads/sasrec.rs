@@ -7,7 +7,7 @@ use recsys::burn::tensor::{Device, Tensor};
 use recsys::layers::{
     Init, LayerNorm, SequenceLayout, TransformerBlock, TransformerBlockConfig, id_tensor, sequence_embedding,
 };
-use recsys::losses::{SharedCandidates, binary_cross_entropy};
+use recsys::losses::{SharedCandidates, binary_cross_entropy, candidate_logits};
 use recsys::rng::Rng;
 
 use super::{D, DROPOUT, N_ITEMS};
@@ -70,13 +70,15 @@ impl Sasrec {
             x = block.forward(x, layout, Some(&mut *rng));
         }
         let x = self.norm.forward(x);
-        let positives = id_tensor(&batch.positives, device);
         match loss {
-            Loss::FullSoftmax => SharedCandidates::new(items).cross_entropy(x, positives),
+            Loss::FullSoftmax => {
+                SharedCandidates::new(items).cross_entropy(x, id_tensor(&batch.positives, device))
+            }
             Loss::BinaryCrossEntropy => {
-                let logits = |ids| x.clone().mul(items.clone().select(0, ids)).sum_dim(1);
-                let negative = logits(id_tensor(&batch.negatives, device));
-                binary_cross_entropy(logits(positives).squeeze_dim(1), negative)
+                let pairs: Vec<u32> =
+                    batch.positives.iter().zip(&batch.negatives).flat_map(|(&p, &n)| [p, n]).collect();
+                let candidates = id_tensor(&pairs, device).reshape([batch.positives.len(), 2]);
+                binary_cross_entropy(candidate_logits(x, items, candidates))
             }
         }
     }

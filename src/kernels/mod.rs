@@ -23,15 +23,23 @@ mod attention;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
+mod candidate_logits;
+#[cfg(feature = "flex")]
 mod cross_entropy;
 #[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
+mod dropout_add;
+#[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod l2_normalize;
 #[cfg(feature = "flex")]
 mod layer_norm;
 #[cfg(feature = "flex")]
 mod linear;
+#[cfg(feature = "flex")]
+mod logistic_loss;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
@@ -50,15 +58,23 @@ pub(crate) use array::Array;
 #[cfg(feature = "flex")]
 pub(crate) use attention::CausalAttention;
 #[cfg(feature = "flex")]
+pub(crate) use candidate_logits::CandidateLogits;
+#[cfg(feature = "flex")]
 pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
+pub(crate) use dropout_add::DropoutAdd;
+#[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use l2_normalize::L2Normalize;
 #[cfg(feature = "flex")]
 pub(crate) use layer_norm::LayerNorm;
 #[cfg(feature = "flex")]
 pub(crate) use linear::Linear;
+#[cfg(feature = "flex")]
+pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use mask::Mask;
 #[cfg(feature = "flex")]
 pub(crate) use sequence_embedding::SequenceEmbedding;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::losses::{
-    SharedCandidates, binary_cross_entropy, bpr, keep_hard_negatives, scale_by_temperature,
+    SharedCandidates, binary_cross_entropy, bpr, candidate_logits, keep_hard_negatives, scale_by_temperature,
     softmax_cross_entropy,
 };
 
@@ -145,7 +145,7 @@ impl RetrievalLoss {
         targets: RetrievalTargets,
     ) -> Tensor<1> {
         let RetrievalTargets { positives, negatives, log_q } = targets;
-        let [n, d] = queries.dims();
+        let n = queries.dims()[0];
         let queries = scale_by_temperature(queries, log_temperature);
         let select = |columns: &Tensor<1, Int>| items.clone().select(0, columns.clone());
         match (*self, negatives) {
@@ -186,12 +186,11 @@ impl RetrievalLoss {
                 Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k },
                 Negatives::PerRow(rows),
             ) => {
-                let columns = items.clone().select(0, rows).reshape([n, k, d]);
-                let negative = columns.matmul(queries.clone().unsqueeze_dim::<3>(2)).reshape([n, k]);
-                let positive = queries.mul(select(&positives)).sum_dim(1).reshape([n]);
+                let candidates = vec![positives.reshape([n, 1]), rows.reshape([n, k])];
+                let logits = candidate_logits(queries, items, Tensor::cat(candidates, 1));
                 match self {
-                    Self::Bpr { .. } => bpr(positive, negative),
-                    _ => binary_cross_entropy(positive, negative),
+                    Self::Bpr { .. } => bpr(logits),
+                    _ => binary_cross_entropy(logits),
                 }
             }
             (loss, negatives) => panic!("{loss:?} does not take {negatives:?}"),

@@ -16,29 +16,49 @@ use std::cell::Cell;
 use burn::tensor::{DType, Tensor};
 
 #[cfg(feature = "flex")]
+mod adam;
+#[cfg(feature = "flex")]
 mod array;
+mod bags;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
+mod embedding_bag;
+#[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod finite;
+#[cfg(feature = "flex")]
+mod in_place;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
 #[cfg(feature = "flex")]
 mod parallel;
+#[cfg(feature = "flex")]
+mod rows;
 mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
 #[cfg(feature = "flex")]
+pub(crate) use adam::{Adam, AdamStep};
+#[cfg(feature = "flex")]
 pub(crate) use array::Array;
+pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
+pub(crate) use embedding_bag::EmbeddingBag;
+#[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use in_place::{in_place, into_values, recycle};
 pub(crate) use mask::Mask;
+#[cfg(feature = "flex")]
+pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };
@@ -51,6 +71,15 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(not(feature = "flex"))]
     let on_flex = false;
     on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
+}
+
+/// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.
+pub(crate) fn zero_if_finite<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if fused(&x) {
+        return apply_1(finite::ZeroIfFinite, x.inner());
+    }
+    x.inner().mul_scalar(0.0).sum()
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

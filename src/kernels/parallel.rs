@@ -33,6 +33,15 @@ pub(super) fn rows<T: Send>(
     }
 }
 
+/// `f` of every item.
+pub(super) fn each<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
+    if items.len() < 2 || rayon::current_num_threads() == 1 {
+        items.into_iter().for_each(f);
+    } else {
+        items.into_par_iter().with_max_len(1).for_each(&f);
+    }
+}
+
 /// The sum of equally long partial results, in their order.
 pub(super) fn sum(partial: Vec<Vec<f32>>) -> Vec<f32> {
     let mut partial = partial.into_iter();

@@ -4,16 +4,21 @@
 mod activation;
 mod dropout;
 mod embedding;
+mod embedding_bag;
 mod init;
 mod mlp;
+mod multi_hot_embedding;
 mod pooling;
+pub(crate) mod row_tape;
 
 pub use activation::Activation;
 pub use dropout::dropout;
-pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
+pub use embedding::{Embedding, TableUpdate};
+use embedding_bag::{embedding_bag, gather, sum_by_position, unique};
 pub use init::{Init, linear};
 pub use mlp::{Mlp, MlpConfig};
+pub use multi_hot_embedding::MultiHotEmbedding;
 pub use pooling::{HistoryPooling, Pooling};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

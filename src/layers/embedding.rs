@@ -35,8 +35,16 @@ pub struct Embedding {
 impl Embedding {
     /// A fresh table.
     pub fn new([n, d]: [usize; 2], init: Init, update: TableUpdate, rng: &mut Rng, device: &Device) -> Self {
-        let weight = init.param([n, d], rng, device).set_require_grad(update == TableUpdate::Dense);
-        Self { weight, update }
+        Self::of(init.param([n, d], rng, device), update)
+    }
+
+    /// The table of these vectors, `[n, d]`.
+    pub fn from_weight(weight: Tensor<2>, update: TableUpdate) -> Self {
+        Self::of(Param::from_tensor(weight), update)
+    }
+
+    fn of(weight: Param<Tensor<2>>, update: TableUpdate) -> Self {
+        Self { weight: weight.set_require_grad(update == TableUpdate::Dense), update }
     }
 
     /// The number of vectors n and their width d.
@@ -47,6 +55,11 @@ impl Embedding {
     /// The whole table, `[n, d]`. If it is updated sparsely, no gradient flows into it this way.
     pub fn weight(&self) -> Tensor<2> {
         self.weight.val()
+    }
+
+    /// The whole table, given away: without a copy where nobody else holds it.
+    pub fn into_weight(self) -> Tensor<2> {
+        self.weight.into_value()
     }
 
     /// The vectors of these ids.

@@ -16,7 +16,11 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
     ("kernels", &[], Burn::Everywhere),
     ("layers", &["kernels"], Burn::Everywhere),
     ("losses", &["kernels"], Burn::Everywhere),
-    ("training", &["data", "features", "samplers", "losses", "metrics", "pipeline"], Burn::Everywhere),
+    (
+        "training",
+        &["data", "features", "samplers", "kernels", "layers", "losses", "metrics", "pipeline"],
+        Burn::Everywhere,
+    ),
     (
         "models",
         &[

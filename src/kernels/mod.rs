@@ -17,9 +17,12 @@ use burn::tensor::{DType, Int, Tensor};
 
 mod activation;
 #[cfg(feature = "flex")]
+mod adam;
+#[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
 mod attention;
+mod bags;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
@@ -31,7 +34,13 @@ mod dropout;
 #[cfg(feature = "flex")]
 mod dropout_add;
 #[cfg(feature = "flex")]
+mod embedding_bag;
+#[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod finite;
+#[cfg(feature = "flex")]
+mod in_place;
 #[cfg(feature = "flex")]
 mod l2_normalize;
 #[cfg(feature = "flex")]
@@ -46,6 +55,8 @@ mod matrix;
 #[cfg(feature = "flex")]
 mod parallel;
 #[cfg(feature = "flex")]
+mod rows;
+#[cfg(feature = "flex")]
 mod sequence_embedding;
 mod sequence_layout;
 mod simd;
@@ -54,9 +65,12 @@ pub(crate) mod twin;
 
 pub use activation::Activation;
 #[cfg(feature = "flex")]
+pub(crate) use adam::{Adam, AdamStep};
+#[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
 pub(crate) use attention::CausalAttention;
+pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use candidate_logits::CandidateLogits;
 #[cfg(feature = "flex")]
@@ -66,7 +80,11 @@ pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
 pub(crate) use dropout_add::DropoutAdd;
 #[cfg(feature = "flex")]
+pub(crate) use embedding_bag::EmbeddingBag;
+#[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use in_place::{in_place, into_values, recycle};
 #[cfg(feature = "flex")]
 pub(crate) use l2_normalize::L2Normalize;
 #[cfg(feature = "flex")]
@@ -76,6 +94,8 @@ pub(crate) use linear::Linear;
 #[cfg(feature = "flex")]
 pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use mask::Mask;
+#[cfg(feature = "flex")]
+pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 #[cfg(feature = "flex")]
 pub(crate) use sequence_embedding::SequenceEmbedding;
 pub use sequence_layout::SequenceLayout;
@@ -97,6 +117,15 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
 #[cfg(feature = "flex")]
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
     ids.into_data().iter().collect()
+}
+
+/// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.
+pub(crate) fn zero_if_finite<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if fused(&x) {
+        return apply_1(finite::ZeroIfFinite, x.inner());
+    }
+    x.inner().mul_scalar(0.0).sum()
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::row_optimizer::RowSteps;
 use super::{BatchSource, History, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
 
@@ -19,6 +20,7 @@ const MANIFEST: &str = "checkpoint.json";
 const MODEL: &str = "model.bpk";
 const BEST: &str = "best.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
+const ROWS: &str = "rows.bpk";
 const SCRATCH: &str = "unfinished";
 
 /// Where a run stands between two steps.
@@ -62,6 +64,9 @@ struct Manifest {
     format_version: u32,
     setting: Setting,
     standing: Standing,
+    /// The steps of each sparsely updated table, by parameter id, in the order of their states in [`ROWS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    row_steps: BTreeMap<u64, usize>,
     /// The checksum of every other file.
     sha256: BTreeMap<String, String>,
 }
@@ -74,6 +79,8 @@ pub(super) struct Snapshot<M> {
     /// The weights of the best epoch so far, outside autodiff.
     pub(super) best: Option<M>,
     pub(super) optimizer: ModuleOptimizer,
+    /// The row optimizer of sparsely updated tables.
+    pub(super) rows: RowSteps,
 }
 
 /// The checkpoints of one run: a folder of folders, of which the last two are kept.
@@ -96,7 +103,7 @@ impl CheckpointDir {
         remove_dir(&scratch)?;
         fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
 
-        let Snapshot { standing, model, best, optimizer } = snapshot;
+        let Snapshot { standing, model, best, optimizer, rows } = snapshot;
         let mut sha256 = BTreeMap::new();
         let mut write = |name: &str, bytes: Result<Bytes, _>| {
             let path = scratch.join(name);
@@ -109,10 +116,14 @@ impl CheckpointDir {
             write(BEST, best.into_record().into_bytes())?;
         }
         write(OPTIMIZER, optimizer.into_bytes())?;
+        let row_steps = rows.steps();
+        if !row_steps.is_empty() {
+            write(ROWS, rows.moments().into_record().into_bytes())?;
+        }
 
         let name = format!("step-{:012}", standing.step);
-        let manifest =
-            Manifest { format_version: FORMAT_VERSION, setting: setting.clone(), standing, sha256 };
+        let format_version = FORMAT_VERSION;
+        let manifest = Manifest { format_version, setting: setting.clone(), standing, row_steps, sha256 };
         let path = scratch.join(MANIFEST);
         let json =
             serde_json::to_vec_pretty(&manifest).map_err(io::Error::other).map_err(Error::io(&path))?;
@@ -127,19 +138,18 @@ impl CheckpointDir {
         Ok(checkpoint)
     }
 
-    /// Reads the newest undamaged checkpoint into `model` and `optimizer`; `None` if there is none yet.
+    /// Reads the newest undamaged checkpoint of a run that began as `fresh`; `None` if there is none yet.
     ///
     /// # Errors
     /// A checkpoint of another config, batch source or model; a newer format; only damaged checkpoints.
     pub(super) fn read<M: Module>(
         &self,
         setting: &Setting,
-        model: &M,
-        optimizer: &ModuleOptimizer,
+        fresh: &Snapshot<M>,
     ) -> Result<Option<(PathBuf, Snapshot<M>)>> {
         let mut damage = None;
         for checkpoint in self.list()?.into_iter().rev() {
-            match read_checkpoint(&checkpoint, setting, model, optimizer) {
+            match read_checkpoint(&checkpoint, setting, fresh) {
                 Ok(snapshot) => return Ok(Some((checkpoint, snapshot))),
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt { .. }) => {
                     damage.get_or_insert(error);
@@ -174,8 +184,7 @@ impl CheckpointDir {
 fn read_checkpoint<M: Module>(
     checkpoint: &Path,
     setting: &Setting,
-    model: &M,
-    optimizer: &ModuleOptimizer,
+    fresh: &Snapshot<M>,
 ) -> Result<Snapshot<M>> {
     let path = checkpoint.join(MANIFEST);
     let manifest = read_manifest(&path)?;
@@ -193,20 +202,27 @@ fn read_checkpoint<M: Module>(
     };
     let demand =
         |name: &str| read(name)?.ok_or_else(|| corrupt(&path, format!("a checksum of {name}"), "none"));
-    let load = |name: &str, bytes: Bytes| {
-        let record = ModuleRecord::from_bytes(bytes).and_then(|record| model.clone().try_load_record(record));
-        record.map_err(|error| corrupt(&checkpoint.join(name), "the model's parameters", error))
-    };
 
-    let model = load(MODEL, demand(MODEL)?)?;
+    let model = load(&fresh.model, &checkpoint.join(MODEL), demand(MODEL)?)?;
     let best = match read(BEST)? {
-        Some(bytes) => Some(load(BEST, bytes)?),
+        Some(bytes) => Some(load(&fresh.model, &checkpoint.join(BEST), bytes)?),
         None => manifest.standing.history.best().is_some().then(|| model.clone()),
     };
     let optimizer = OptimizerRecord::from_bytes(demand(OPTIMIZER)?)
-        .map(|record| optimizer.clone().load_record(record))
+        .map(|record| fresh.optimizer.clone().load_record(record))
         .map_err(|error| corrupt(&checkpoint.join(OPTIMIZER), "the optimizer's moments", error))?;
-    Ok(Snapshot { standing: manifest.standing, model, best, optimizer })
+    let mut rows = fresh.rows.clone().after(&manifest.row_steps, &model);
+    if !manifest.row_steps.is_empty() {
+        let moments = load(&rows.moments(), &checkpoint.join(ROWS), demand(ROWS)?)?;
+        rows = rows.with_moments(moments);
+    }
+    Ok(Snapshot { standing: manifest.standing, model, best, optimizer, rows })
+}
+
+/// The module with the parameters of a file.
+fn load<M: Module>(module: &M, path: &Path, bytes: Bytes) -> Result<M> {
+    let record = ModuleRecord::from_bytes(bytes).and_then(|record| module.clone().try_load_record(record));
+    record.map_err(|error| corrupt(path, "the parameters of this run", error))
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest> {

@@ -2,20 +2,28 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-/// Scales all gradients by min(1, `max_norm` / (‖g‖₂ + 10⁻⁶)), where ‖g‖₂ is the norm of all of them as
-/// one vector (Pascanu, Mikolov & Bengio 2013). Computed on the device; nothing is read back.
+use crate::layers::row_tape::RowGradient;
+
+/// Scales all gradients, those of parameters and those of rows, by min(1, `max_norm` / (‖g‖₂ + 10⁻⁶)), where
+/// ‖g‖₂ is the norm of all of them as one vector (Pascanu, Mikolov & Bengio 2013). Computed on the device;
+/// nothing is read back.
 pub(super) fn clip_global_norm<M: Module>(
     module: &M,
     grads: GradientsParams,
+    mut rows: Vec<RowGradient>,
     max_norm: f32,
-) -> GradientsParams {
+) -> (GradientsParams, Vec<RowGradient>) {
     let mut squares = SumOfSquares { grads: &grads, sum: None };
     module.visit(&mut squares);
-    let Some(sum) = squares.sum else { return grads };
+    rows.iter().for_each(|rows| squares.add(rows.gradient.clone()));
+    let Some(sum) = squares.sum else { return (grads, rows) };
     let factor = sum.sqrt().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    for rows in &mut rows {
+        rows.gradient = rows.gradient.clone() * factor.clone().unsqueeze();
+    }
     let mut scale = Scale { grads, factor };
     module.visit(&mut scale);
-    scale.grads
+    (scale.grads, rows)
 }
 
 struct SumOfSquares<'a> {
@@ -23,14 +31,20 @@ struct SumOfSquares<'a> {
     sum: Option<Tensor<1>>,
 }
 
+impl SumOfSquares<'_> {
+    fn add<const D: usize>(&mut self, grad: Tensor<D>) {
+        let square = grad.square().sum();
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + square,
+            None => square,
+        });
+    }
+}
+
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let square = grad.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+            self.add(grad);
         }
     }
 }
@@ -50,6 +64,7 @@ impl ModuleVisitor for Scale {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::module::ParamId;
     use burn::tensor::{Device, TensorData};
 
     use super::*;
@@ -62,8 +77,8 @@ mod tests {
         unused: Param<Tensor<1>>,
     }
 
-    /// Gradients of Σ a · matrix + Σ b · vector are a and b.
-    fn clipped(a: &[f32], b: &[f32], max_norm: f32) -> Vec<f32> {
+    /// Gradients of Σ a · matrix + Σ b · vector are a and b; those of rows are c.
+    fn clipped(a: &[f32], b: &[f32], c: &[f32], max_norm: f32) -> Vec<f32> {
         let device = Device::flex();
         let zeros = |n: usize| TensorData::new(vec![0.0f32; n], [n]);
         let module = Pair {
@@ -77,11 +92,14 @@ mod tests {
         let b = Tensor::<1>::from_data(TensorData::new(b.to_vec(), [b.len()]), &device);
         let loss = (module.matrix.val() * a).sum() + (module.vector.val() * b).sum();
         let grads = GradientsParams::from_grads(loss.backward(), &module);
-        let grads = clip_global_norm(&module, grads, max_norm);
+        let gradient = Tensor::<2>::from_data(TensorData::new(c.to_vec(), [c.len(), 1]), &Device::flex());
+        let rows = RowGradient { table: ParamId::new(), rows: (0..c.len() as u32).collect(), gradient };
+        let (grads, rows) = clip_global_norm(&module, grads, vec![rows], max_norm);
         assert!(grads.get::<1>(module.unused.id).is_none());
         let matrix = grads.get::<2>(module.matrix.id).unwrap().into_data();
         let vector = grads.get::<1>(module.vector.id).unwrap().into_data();
-        matrix.iter::<f32>().chain(vector.iter::<f32>()).collect()
+        let rows = rows[0].gradient.to_data();
+        matrix.iter::<f32>().chain(vector.iter::<f32>()).chain(rows.iter::<f32>()).collect()
     }
 
     #[test]
@@ -90,10 +108,11 @@ mod tests {
         for (scale, max_norm) in [(1.0, 1.0), (1e-3, 1.0), (1e8, 0.5), (0.0, 1.0)] {
             let a: Vec<f32> = (0..200).map(|_| (scale * rng.normal()) as f32).collect();
             let b: Vec<f32> = (0..50).map(|_| (scale * rng.normal()) as f32).collect();
-            let all: Vec<f64> = a.iter().chain(&b).map(|&g| f64::from(g)).collect();
+            let c: Vec<f32> = (0..70).map(|_| (scale * rng.normal()) as f32).collect();
+            let all: Vec<f64> = a.iter().chain(&b).chain(&c).map(|&g| f64::from(g)).collect();
             let norm = all.iter().map(|g| g * g).sum::<f64>().sqrt();
             let factor = (f64::from(max_norm) / (norm + 1e-6)).min(1.0);
-            for (found, expected) in clipped(&a, &b, max_norm).into_iter().zip(&all) {
+            for (found, expected) in clipped(&a, &b, &c, max_norm).into_iter().zip(&all) {
                 approx::assert_relative_eq!(f64::from(found), factor * expected, max_relative = 1e-5);
             }
         }
@@ -101,6 +120,6 @@ mod tests {
 
     #[test]
     fn gradients_within_the_norm_keep_every_bit() {
-        assert_eq!(clipped(&[0.1, -0.2], &[0.3], 1.0), [0.1, -0.2, 0.3]);
+        assert_eq!(clipped(&[0.1, -0.2], &[0.3], &[0.4], 1.0), [0.1, -0.2, 0.3, 0.4]);
     }
 }

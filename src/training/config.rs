@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LearningRateSchedule, Optimizer};
+use super::{LearningRateSchedule, Optimizer, RowOptimizer};
 use crate::error::{Error, Result};
 
 /// How a model is fitted.
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 /// |---|---|---|---|
 /// | `epochs` | 20 | passes over the batch source, at most | ≥ 1 |
 /// | `optimizer` | [`Optimizer::adam`] | how a gradient becomes a step | see [`AdamConfig`](super::AdamConfig) |
+/// | `row_optimizer` | lazy | how the rows of a sparsely updated table step | see [`RowOptimizer`] |
 /// | `learning_rate` | 0.001 | the base rate | > 0 |
 /// | `schedule` | constant | how the rate changes over the run | see [`LearningRateSchedule`] |
 /// | `max_gradient_norm` | none | the gradient of all parameters together is scaled down to this norm | > 0 |
@@ -39,6 +40,8 @@ pub struct TrainingConfig {
     pub epochs: usize,
     /// How a gradient becomes a step.
     pub optimizer: Optimizer,
+    /// How the rows of a sparsely updated table step.
+    pub row_optimizer: RowOptimizer,
     /// The base learning rate.
     pub learning_rate: f64,
     /// How the learning rate changes over the run.
@@ -64,6 +67,7 @@ impl Default for TrainingConfig {
         Self {
             epochs: 20,
             optimizer: Optimizer::adam(),
+            row_optimizer: RowOptimizer::Lazy,
             learning_rate: 1e-3,
             schedule: LearningRateSchedule::Constant,
             max_gradient_norm: None,
@@ -87,6 +91,12 @@ impl TrainingConfig {
     /// Sets the optimizer.
     pub fn with_optimizer(mut self, optimizer: Optimizer) -> Self {
         self.optimizer = optimizer;
+        self
+    }
+
+    /// Sets how the rows of a sparsely updated table step.
+    pub fn with_row_optimizer(mut self, optimizer: RowOptimizer) -> Self {
+        self.row_optimizer = optimizer;
         self
     }
 
@@ -151,6 +161,7 @@ impl TrainingConfig {
     pub fn validate(&self) -> Result<()> {
         at_least_one("TrainingConfig::epochs", Some(self.epochs as u64))?;
         self.optimizer.validate()?;
+        self.row_optimizer.validate()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             let expected = "a finite number above 0";
             return Err(Error::config("TrainingConfig::learning_rate", expected, self.learning_rate));
@@ -182,6 +193,7 @@ impl TrainingConfig {
         }
         same("TrainingConfig::epochs", &self.epochs, &saved.epochs)?;
         same("TrainingConfig::optimizer", &self.optimizer, &saved.optimizer)?;
+        same("TrainingConfig::row_optimizer", &self.row_optimizer, &saved.row_optimizer)?;
         same("TrainingConfig::learning_rate", &self.learning_rate, &saved.learning_rate)?;
         same("TrainingConfig::schedule", &self.schedule, &saved.schedule)?;
         same("TrainingConfig::max_gradient_norm", &self.max_gradient_norm, &saved.max_gradient_norm)?;
@@ -236,6 +248,11 @@ mod tests {
             (adam(|adam| adam.beta_2 = -0.1), "AdamConfig::beta_2"),
             (adam(|adam| adam.epsilon = 0.0), "AdamConfig::epsilon"),
             (config().with_optimizer(Optimizer::adamw(f32::INFINITY)), "AdamConfig::weight_decay"),
+            (config().with_row_optimizer(RowOptimizer::adagrad(0.0)), "RowOptimizer::Adagrad::learning_rate"),
+            (
+                config().with_row_optimizer(RowOptimizer::Adagrad { learning_rate: 0.1, epsilon: f32::NAN }),
+                "RowOptimizer::Adagrad::epsilon",
+            ),
         ] {
             assert_eq!(field(bad.validate()), name);
         }
@@ -248,6 +265,7 @@ mod tests {
         let changed = TrainingConfig {
             epochs: 3,
             optimizer: Optimizer::adamw(0.1),
+            row_optimizer: RowOptimizer::adagrad(0.1),
             learning_rate: 0.5,
             schedule: LearningRateSchedule::Warmup { steps: 4 },
             max_gradient_norm: Some(1.0),

@@ -1,5 +1,6 @@
 //! How do we fit? A module that yields a loss, and the trainer that lowers it.
 
+mod adam;
 mod checkpoint;
 mod clipping;
 mod config;
@@ -9,6 +10,7 @@ mod plot;
 mod prefetch;
 mod progress;
 mod retrieval_batches;
+mod row_optimizer;
 mod schedule;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
@@ -19,6 +21,7 @@ pub use config::TrainingConfig;
 pub use history::{EpochSummary, History};
 pub use optimizer::{AdamConfig, Optimizer};
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches};
+pub use row_optimizer::RowOptimizer;
 pub use schedule::LearningRateSchedule;
 pub use trainable::{BatchSource, Trainable};
 pub use trainer::{Fitted, Trainer};

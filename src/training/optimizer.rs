@@ -1,10 +1,10 @@
 use burn::module::ParamGroup;
-use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{DynOptimizer, DynState, ModuleOptimizer, StateSink, StateSource};
 use burn::tensor::Device;
 use burn::tensor::kind::BridgeTensor;
 use serde::{Deserialize, Serialize};
 
+use super::adam::Adam;
 use crate::error::{Error, Result};
 
 /// How a gradient becomes a step.
@@ -74,50 +74,31 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The optimizer, without state, for a module on this device.
-    pub(super) fn init(&self, device: &Device) -> ModuleOptimizer {
+    /// The rule of one parameter.
+    pub(super) fn rule(&self) -> Adam {
         match *self {
-            Self::Adam(AdamConfig { beta_1, beta_2, epsilon, weight_decay }) => {
-                let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay));
-                let adam = burn::optim::AdamConfig::new()
-                    .with_beta_1(beta_1)
-                    .with_beta_2(beta_2)
-                    .with_epsilon(epsilon)
-                    .with_weight_decay(decay)
-                    .build();
-                on_device(adam.clone().into(), adam, device)
-            }
-            Self::AdamW(AdamConfig { beta_1, beta_2, epsilon, weight_decay }) => {
-                let adam = burn::optim::AdamWConfig::new()
-                    .with_beta_1(beta_1)
-                    .with_beta_2(beta_2)
-                    .with_epsilon(epsilon)
-                    .with_weight_decay(weight_decay)
-                    .build();
-                on_device(adam.clone().into(), adam, device)
-            }
+            Self::Adam(config) => Adam::new(config, false),
+            Self::AdamW(config) => Adam::new(config, true),
         }
     }
-}
 
-fn on_device(
-    fallback: ModuleOptimizer,
-    optimizer: impl burn::optim::Optimizer,
-    device: &Device,
-) -> ModuleOptimizer {
-    fallback.with_group(ParamGroup::all(), OnDevice { optimizer, device: device.clone().inner() }, None)
+    /// The optimizer, without state, for a module on this device.
+    pub(super) fn init(&self, device: &Device) -> ModuleOptimizer {
+        let optimizer = OnDevice { optimizer: self.rule(), device: device.clone().inner() };
+        ModuleOptimizer::from(self.rule()).with_group(ParamGroup::all(), optimizer, None)
+    }
 }
 
 /// An optimizer whose saved state is loaded on the model's device.
 ///
 /// Burn loads it on the default device, which with several backends compiled in may be one that this
 /// machine does not have.
-struct OnDevice<O> {
-    optimizer: O,
+struct OnDevice {
+    optimizer: Adam,
     device: Device,
 }
 
-impl<O: burn::optim::Optimizer> DynOptimizer for OnDevice<O> {
+impl DynOptimizer for OnDevice {
     fn step_dyn(
         &self,
         rank: usize,

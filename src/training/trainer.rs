@@ -10,8 +10,11 @@ use super::checkpoint::{CheckpointDir, Setting, Snapshot, Standing};
 use super::clipping::clip_global_norm;
 use super::prefetch::{Next, Prefetch};
 use super::progress::Progress;
+use super::row_optimizer::RowSteps;
 use super::{BatchSource, EpochSummary, History, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
+use crate::kernels::zero_if_finite;
+use crate::layers::row_tape;
 
 /// The steps after which the losses are read from the device, all at once.
 const STEPS_PER_READ: usize = 50;
@@ -143,6 +146,8 @@ struct Run<M> {
     /// The best weights so far, outside autodiff.
     best: Option<M>,
     optimizer: ModuleOptimizer,
+    /// Of sparsely updated tables.
+    rows: RowSteps,
     standing: Standing,
     /// Losses that are still on the device.
     unread: Vec<Tensor<1>>,
@@ -167,11 +172,12 @@ impl<M: Trainable> Run<M> {
             model: model.valid(),
             best: None,
             optimizer: config.optimizer.init(&device),
+            rows: RowSteps::new(config),
         };
         let checkpoints = config.checkpoint_dir.as_deref().map(CheckpointDir::open).transpose()?;
         let mut last_checkpoint = None;
         if let Some(dir) = &checkpoints
-            && let Some((path, saved)) = dir.read(&setting, &snapshot.model, &snapshot.optimizer)?
+            && let Some((path, saved)) = dir.read(&setting, &snapshot)?
         {
             (last_checkpoint, snapshot) = (Some(path), saved);
         }
@@ -183,6 +189,7 @@ impl<M: Trainable> Run<M> {
             model: snapshot.model.train(),
             best: snapshot.best,
             optimizer: snapshot.optimizer,
+            rows: snapshot.rows,
             standing: snapshot.standing,
             unread: Vec::with_capacity(STEPS_PER_READ),
             checkpoints,
@@ -214,14 +221,17 @@ impl<M: Trainable> Run<M> {
     }
 
     fn step(mut self, batch: M::Batch) -> Result<Self> {
-        let loss = self.model.loss(batch);
+        let (loss, tape) = row_tape::record(|| self.model.loss(batch));
         self.unread.push(loss.clone().inner());
-        let mut grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        let mut grads = loss.backward();
+        let mut rows = tape.gradients(&mut grads);
+        let mut grads = GradientsParams::from_grads(grads, &self.model);
         if let Some(max_norm) = self.config().max_gradient_norm {
-            grads = clip_global_norm(&self.model, grads, max_norm);
+            (grads, rows) = clip_global_norm(&self.model, grads, rows, max_norm);
         }
-        let learning_rate = self.learning_rate(self.standing.step + 1);
-        self.model = self.optimizer.step(learning_rate, self.model, grads);
+        let step = self.standing.step + 1;
+        self.model = self.optimizer.step(self.learning_rate(step), self.model, grads);
+        self.model = self.rows.step(self.schedule_factor(step), self.model, rows);
         self.standing.step += 1;
         self.standing.steps_in_epoch += 1;
         self.progress.step();
@@ -238,8 +248,12 @@ impl<M: Trainable> Run<M> {
 
     /// The learning rate of a step, counted from 1.
     fn learning_rate(&self, step: u64) -> f64 {
-        let config = self.config();
-        config.learning_rate * config.schedule.factor(step - 1, self.n_steps)
+        self.config().learning_rate * self.schedule_factor(step)
+    }
+
+    /// Its factor from the schedule.
+    fn schedule_factor(&self, step: u64) -> f64 {
+        self.config().schedule.factor(step - 1, self.n_steps)
     }
 
     fn end_epoch(&mut self, validate: &mut impl FnMut(&M) -> Result<Vec<(String, f64)>>) -> Result<()> {
@@ -355,18 +369,19 @@ impl<M: Trainable> Run<M> {
             model,
             best: self.best.clone().filter(|_| !best_is_now),
             optimizer: self.optimizer.clone(),
+            rows: self.rows.clone(),
         };
         self.last_checkpoint = Some(checkpoints.write(&self.setting, snapshot)?);
         Ok(())
     }
 }
 
-/// Sums 0 · w over all weights: 0 if all are finite, else NaN.
+/// 0 if all weights are finite, else NaN.
 struct ZeroIfFinite(Option<Tensor<1>>);
 
 impl ModuleVisitor for ZeroIfFinite {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let zero = param.base().mul_scalar(0.0).sum();
+        let zero = zero_if_finite(param.base());
         self.0 = Some(match self.0.take() {
             Some(sum) => sum + zero,
             None => zero,

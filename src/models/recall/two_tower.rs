@@ -10,14 +10,14 @@
 //! as many training rows as it has items.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
 use crate::layers::{
-    HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, check_ids, dropout, id_tensor,
-    l2_normalize, read,
+    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, TableUpdate, check_ids,
+    dropout, id_tensor, l2_normalize, read,
 };
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
 use crate::pipeline::{Query, QueryEncoder};
@@ -37,6 +37,7 @@ use crate::training::{RetrievalBatch, Trainable};
 /// | `normalize` | on | whether both towers end in vectors of unit length | |
 /// | `temperature` | 0.07 | τ at the start | > 0 |
 /// | `learn_temperature` | on | whether τ is a parameter | |
+/// | `table_update` | dense | which rows of the embedding tables a step updates | |
 /// | `dropout` | 0.1 | of the embeddings, in training | [0, 1) |
 /// | `loss` | sampled softmax, 1,024 negatives | what is minimised | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub struct TwoTowerConfig {
     pub temperature: f64,
     /// Whether τ is learned.
     pub learn_temperature: bool,
+    /// Which rows of the embedding tables a step updates.
+    #[serde(default)]
+    pub table_update: TableUpdate,
     /// Dropout of the embeddings in training.
     pub dropout: f64,
     /// What is minimised.
@@ -78,6 +82,7 @@ impl Default for TwoTowerConfig {
             normalize: true,
             temperature: 0.07,
             learn_temperature: true,
+            table_update: TableUpdate::Dense,
             dropout: 0.1,
             loss: RetrievalLoss::default(),
         }
@@ -117,7 +122,7 @@ impl TwoTowerConfig {
         self.validate()?;
         let rng = &mut Rng::stream(seed, &[0]);
         let categories: Vec<&[u32]> = items.iter().collect();
-        let std = (1.0 / self.d_embedding as f64).sqrt();
+        let init = Init::Normal { std: (1.0 / self.d_embedding as f64).sqrt() };
         let d_user = if self.user_embedding { self.d_embedding } else { 0 };
         let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
@@ -126,14 +131,15 @@ impl TwoTowerConfig {
                 items.n_features(),
                 &categories,
                 self.d_embedding,
-                std,
+                init,
+                self.table_update,
                 rng,
                 device,
             ),
             // One row more, never trained, speaks for a user who is not known.
             users: self
                 .user_embedding
-                .then(|| Init::Normal { std }.param([n_users + 1, d_user], rng, device)),
+                .then(|| Embedding::new([n_users + 1, d_user], init, self.table_update, rng, device)),
             pooling: self.pooling.init(self.max_len, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
@@ -148,7 +154,7 @@ impl TwoTowerConfig {
 #[derive(Module, Debug)]
 pub struct TwoTower {
     items: MultiHotEmbedding,
-    users: Option<Param<Tensor<2>>>,
+    users: Option<Embedding>,
     pooling: HistoryPooling,
     query_mlp: Mlp,
     item_mlp: Mlp,
@@ -172,7 +178,7 @@ impl TwoTower {
 
     /// The number of users it knows: 0 without a user embedding.
     pub fn n_users(&self) -> usize {
-        self.users.as_ref().map_or(0, |table| table.shape().dims::<2>()[0] - 1)
+        self.users.as_ref().map_or(0, |table| table.dims()[0] - 1)
     }
 
     /// The present temperature τ.
@@ -191,8 +197,7 @@ impl TwoTower {
     /// # Errors
     /// A device that fails to give its numbers back.
     pub fn item_vectors(&self) -> Result<Vec<f32>> {
-        let n_items = self.n_items();
-        read(self.item_tower(self.items.all().narrow(0, 0, n_items), None))
+        read(self.item_tower(self.items.all(), None))
     }
 
     fn device(&self) -> Device {
@@ -212,11 +217,11 @@ impl TwoTower {
     ///
     /// # Shapes
     /// - pooled: `[n, n_scales · d_embedding]`
-    /// - users: `[n]`, read only by a tower with user embedding
+    /// - users: n ids, read only by a tower with user embedding
     /// - output: `[n, d]`
-    fn query_tower(&self, pooled: Tensor<2>, users: Tensor<1, Int>, rng: Option<&mut Rng>) -> Tensor<2> {
+    fn query_tower(&self, pooled: Tensor<2>, users: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
         let x = match &self.users {
-            Some(table) => Tensor::cat(vec![pooled, table.val().select(0, users)], 1),
+            Some(table) => Tensor::cat(vec![pooled, table.forward(users)], 1),
             None => pooled,
         };
         self.end(self.query_mlp.forward(x, rng))
@@ -241,7 +246,7 @@ impl TwoTower {
         let b = histories.len() / len;
         let padding = self.items.n_items() as u32;
         let valid: Vec<f32> = histories.iter().map(|&item| f32::from(u8::from(item != padding))).collect();
-        let x = dropout(self.items.forward(id_tensor(histories, device)), self.config.dropout, rng);
+        let x = dropout(self.items.forward(histories), self.config.dropout, rng);
         let d = x.dims()[1];
         (x.reshape([len, b, d]), Tensor::from_data(TensorData::new(valid, [len, b]), device))
     }
@@ -256,8 +261,8 @@ impl Trainable for TwoTower {
         let ids = |ids: &[u32]| id_tensor(ids, &device);
         let (x, valid) = self.embed(&batch.histories, batch.len, Some(&mut *rng), &device);
         let pooled = self.pooling.forward(x, valid).select(0, ids(&batch.rows));
-        let queries = self.query_tower(pooled, ids(&batch.users), Some(&mut *rng));
-        let embedded = dropout(self.items.forward(ids(&batch.items)), self.config.dropout, Some(&mut *rng));
+        let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
+        let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
         let items = self.item_tower(embedded, Some(rng));
         let targets = RetrievalTargets {
             positives: ids(&batch.positives),
@@ -324,7 +329,7 @@ impl QueryEncoder for TwoTower {
             }
         }
         let (x, valid) = self.embed(&histories, len, None, &device);
-        let vectors = self.query_tower(self.pooling.last(x, valid), id_tensor(&users, &device), None);
+        let vectors = self.query_tower(self.pooling.last(x, valid), &users, None);
         read(vectors)
     }
 }

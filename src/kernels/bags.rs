@@ -1,0 +1,115 @@
+/// Bags of weighted rows of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Bags {
+    /// Where the entries of each bag begin, and where the last one ends: one number more than bags.
+    starts: Vec<u32>,
+    /// The row of each entry.
+    pub(crate) rows: Vec<u32>,
+    /// Its weight.
+    pub(crate) weights: Vec<f32>,
+}
+
+impl Default for Bags {
+    fn default() -> Self {
+        Self { starts: vec![0], rows: Vec::new(), weights: Vec::new() }
+    }
+}
+
+impl Bags {
+    /// For each of these rows a bag that holds it alone, with weight 1.
+    pub(crate) fn of_one(rows: Vec<u32>) -> Self {
+        Self { starts: (0..=rows.len() as u32).collect(), weights: vec![1.0; rows.len()], rows }
+    }
+
+    /// Adds a bag with these rows and weights.
+    pub(crate) fn push(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
+        let (rows, weights) = (&mut self.rows, &mut self.weights);
+        entries.into_iter().for_each(|(row, weight)| {
+            rows.push(row);
+            weights.push(weight);
+        });
+        self.starts.push(self.rows.len() as u32);
+    }
+
+    /// The number of bags.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The rows and weights of one bag.
+    #[inline(always)]
+    pub(crate) fn bag(&self, bag: usize) -> (&[u32], &[f32]) {
+        let entries = self.starts[bag] as usize..self.starts[bag + 1] as usize;
+        (&self.rows[entries.clone()], &self.weights[entries])
+    }
+
+    /// These bags, in this order.
+    pub(crate) fn select(&self, bags: &[u32]) -> Self {
+        let mut selected = Self::default();
+        for &bag in bags {
+            let (rows, weights) = self.bag(bag as usize);
+            selected.rows.extend_from_slice(rows);
+            selected.weights.extend_from_slice(weights);
+            selected.starts.push(selected.rows.len() as u32);
+        }
+        selected
+    }
+
+    /// The bag of each entry.
+    pub(crate) fn bag_of_each(&self) -> Vec<u32> {
+        let bag = |bag| std::iter::repeat_n(bag as u32, self.bag(bag).0.len());
+        (0..self.len()).flat_map(bag).collect()
+    }
+
+    /// For each of the `n_rows` rows of the table the bag of those that hold it, in their order.
+    pub(crate) fn transpose(&self, n_rows: usize) -> Self {
+        let mut starts = vec![0; n_rows + 1];
+        for &row in &self.rows {
+            starts[row as usize + 1] += 1;
+        }
+        for row in 0..n_rows {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let (mut rows, mut weights) = (vec![0; self.rows.len()], vec![0.0; self.rows.len()]);
+        for bag in 0..self.len() {
+            let (of_bag, weights_of_bag) = self.bag(bag);
+            for (&row, &weight) in of_bag.iter().zip(weights_of_bag) {
+                let place = &mut next[row as usize];
+                rows[*place as usize] = bag as u32;
+                weights[*place as usize] = weight;
+                *place += 1;
+            }
+        }
+        Self { starts, rows, weights }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(bags: &Bags) -> Vec<Vec<(u32, f32)>> {
+        let of = |bag| {
+            let (rows, weights) = bags.bag(bag);
+            rows.iter().copied().zip(weights.iter().copied()).collect()
+        };
+        (0..bags.len()).map(of).collect()
+    }
+
+    #[test]
+    fn a_transpose_keeps_the_order_and_turns_back() {
+        let mut bags = Bags::default();
+        let lists = [vec![(3, 1.0), (0, 0.5), (3, 2.0)], vec![], vec![(0, 4.0)]];
+        lists.iter().for_each(|list| bags.push(list.clone()));
+        assert_eq!(entries(&bags), lists);
+        assert_eq!(bags.bag_of_each(), [0, 0, 0, 2]);
+        let transposed = bags.transpose(5);
+        let expected = [vec![(0, 0.5), (2, 4.0)], vec![], vec![], vec![(0, 1.0), (0, 2.0)], vec![]];
+        assert_eq!(entries(&transposed), expected);
+        let sorted = [vec![(0, 0.5), (3, 1.0), (3, 2.0)], vec![], vec![(0, 4.0)]];
+        assert_eq!(entries(&transposed.transpose(3)), sorted);
+        assert_eq!(entries(&bags.select(&[2, 2, 0])), [lists[2].clone(), lists[2].clone(), lists[0].clone()]);
+        assert_eq!(entries(&Bags::of_one(vec![7, 1])), [[(7, 1.0)], [(1, 1.0)]]);
+    }
+}

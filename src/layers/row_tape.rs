@@ -1,0 +1,96 @@
+//! The gradients of sparsely updated tables. While a step's loss is computed, every gather from such a
+//! table is recorded with the leaf that holds the gathered rows; after the backward pass the gradient of
+//! the leaf is the gradient of those rows, and there is no other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use burn::module::ParamId;
+use burn::tensor::{Gradients, Tensor};
+
+use crate::layers::{sum_by_position, unique};
+
+thread_local! {
+    static TAPE: RefCell<Option<Vec<Gathered>>> = const { RefCell::new(None) };
+}
+
+/// Rows gathered from a table.
+struct Gathered {
+    table: ParamId,
+    rows: Vec<u32>,
+    leaf: Tensor<2>,
+}
+
+/// The gathers of one step.
+#[must_use]
+pub(crate) struct RowTape(Vec<Gathered>);
+
+/// The gradient of some rows of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct RowGradient {
+    pub(crate) table: ParamId,
+    /// In ascending order.
+    pub(crate) rows: Vec<u32>,
+    /// `[rows.len(), d]`, outside autodiff.
+    pub(crate) gradient: Tensor<2>,
+}
+
+/// Runs `f` and records what it gathers from sparsely updated tables on this thread.
+pub(crate) fn record<R>(f: impl FnOnce() -> R) -> (R, RowTape) {
+    struct Restore(Option<Vec<Gathered>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            TAPE.set(self.0.take());
+        }
+    }
+    let _restore = Restore(TAPE.replace(Some(Vec::new())));
+    let result = f();
+    (result, RowTape(TAPE.take().unwrap_or_default()))
+}
+
+/// Whether a gather must be recorded.
+pub(super) fn is_recording() -> bool {
+    TAPE.with_borrow(Option::is_some)
+}
+
+/// Records a gather.
+pub(super) fn push(table: ParamId, rows: Vec<u32>, leaf: Tensor<2>) {
+    TAPE.with_borrow_mut(|tape| {
+        if let Some(tape) = tape {
+            tape.push(Gathered { table, rows, leaf });
+        }
+    });
+}
+
+impl RowTape {
+    /// Whether nothing was gathered.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One gradient for each table that the loss depends on, in the order of the tables' ids. Rows gathered
+    /// more than once have their gradients summed in the order of the gathers.
+    pub(crate) fn gradients(self, gradients: &mut Gradients) -> Vec<RowGradient> {
+        let mut tables: BTreeMap<u64, Vec<RowGradient>> = BTreeMap::new();
+        for Gathered { table, rows, leaf } in self.0 {
+            if let Some(gradient) = leaf.grad_remove(gradients) {
+                tables.entry(table.val()).or_default().push(RowGradient { table, rows, gradient });
+            }
+        }
+        tables.into_values().filter_map(merge).collect()
+    }
+}
+
+/// The sum of gradients of one table.
+fn merge(mut parts: Vec<RowGradient>) -> Option<RowGradient> {
+    if parts.len() < 2 {
+        return parts.pop();
+    }
+    let table = parts[0].table;
+    let rows: Vec<u32> = parts.iter().flat_map(|part| part.rows.iter().copied()).collect();
+    let (rows, positions) = unique(&rows);
+    let all = Tensor::cat(parts.into_iter().map(|part| part.gradient).collect(), 0);
+    let gradient = sum_by_position(all, positions, rows.len());
+    Some(RowGradient { table, rows, gradient })
+}

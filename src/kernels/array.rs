@@ -66,6 +66,15 @@ impl Array {
         Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, self.tensor().shape())))
     }
 
+    /// Other numbers in as many rows, of another width.
+    pub(crate) fn with_rows(&self, width: usize, values: Vec<f32>) -> Self {
+        let mut shape = self.tensor().shape();
+        if let Some(last) = shape.iter_mut().next_back() {
+            *last = width;
+        }
+        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, shape)))
+    }
+
     fn take_unshared(&mut self) -> Result<Vec<f32>, &Self> {
         if self.tensor().is_unique()
             && let Some(tensor) = self.tensor.take()

@@ -15,6 +15,7 @@ use std::cell::Cell;
 
 use burn::tensor::{DType, Tensor};
 
+mod activation;
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
@@ -27,6 +28,8 @@ mod dropout;
 mod extension;
 #[cfg(feature = "flex")]
 mod layer_norm;
+#[cfg(feature = "flex")]
+mod linear;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
@@ -39,6 +42,7 @@ mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
+pub use activation::Activation;
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
@@ -49,6 +53,8 @@ pub(crate) use dropout::Dropout;
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
 #[cfg(feature = "flex")]
 pub(crate) use layer_norm::LayerNorm;
+#[cfg(feature = "flex")]
+pub(crate) use linear::Linear;
 pub(crate) use mask::Mask;
 #[cfg(feature = "flex")]
 pub(crate) use sequence_embedding::SequenceEmbedding;

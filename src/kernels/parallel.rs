@@ -33,6 +33,33 @@ pub(super) fn rows<T: Send>(
     }
 }
 
+/// As [`rows`] over several outputs of `n` rows each, of one width or another; an empty output stays empty.
+pub(super) fn rows_of_each<const N: usize, T: Send>(
+    n: usize,
+    size: usize,
+    outputs: [&mut [f32]; N],
+    f: impl Fn(Range<usize>, [&mut [f32]; N]) -> T + Sync,
+) -> Vec<T> {
+    let size = size.max(1);
+    let mut rest = outputs.map(|out| (out.len() / n.max(1), out));
+    let split = |start: usize| {
+        let rows = start..n.min(start + size);
+        let parts = rest.each_mut().map(|(width, rest)| {
+            let (part, after) = std::mem::take(rest).split_at_mut(*width * rows.len());
+            *rest = after;
+            part
+        });
+        (rows, parts)
+    };
+    let parts: Vec<_> = (0..n).step_by(size).map(split).collect();
+    let f = |(rows, parts)| f(rows, parts);
+    if n <= size || rayon::current_num_threads() == 1 {
+        parts.into_iter().map(f).collect()
+    } else {
+        parts.into_par_iter().with_max_len(1).map(f).collect()
+    }
+}
+
 /// `f` of every part of `out` between neighbouring `bounds`, which rise from 0 to its length, with the number
 /// of the part.
 pub(super) fn segments<T: Send>(
@@ -83,6 +110,16 @@ mod tests {
                 }
             });
             assert_eq!(out, (0..2 * n).map(|i| (i / 2) as f32).collect::<Vec<_>>());
+            let (mut wide, mut narrow) = (vec![0.0; 2 * n], vec![0.0; n]);
+            rows_of_each(n, size, [&mut wide, &mut [], &mut narrow], |range, [wide, empty, narrow]| {
+                assert!(empty.is_empty() && wide.len() == 2 * range.len());
+                for (row, (wide, narrow)) in range.zip(wide.chunks_mut(2).zip(narrow)) {
+                    wide.fill(row as f32);
+                    *narrow = row as f32;
+                }
+            });
+            assert_eq!(wide, out);
+            assert_eq!(narrow, (0..n).map(|i| i as f32).collect::<Vec<_>>());
         }
         let mut out = vec![0.0; 6];
         segments(&mut out, &[0, 2, 2, 6], |part, out| out.fill(part as f32));

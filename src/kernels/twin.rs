@@ -11,6 +11,18 @@ pub(crate) fn normal(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.normal() as f32).collect()
 }
 
+/// x Φ(x), with Φ by Simpson's rule over the density.
+pub(crate) fn gelu(x: f64) -> f64 {
+    const STEPS: usize = 200;
+    let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let step = x / STEPS as f64;
+    let piece = |i: usize| {
+        let from = i as f64 * step;
+        step / 6.0 * (density(from) + 4.0 * density(from + 0.5 * step) + density(from + step))
+    };
+    x * (0.5 + (0..STEPS).map(piece).sum::<f64>())
+}
+
 /// Compares an operation on flat inputs, as a fused kernel and composed of Burn operations, with its
 /// twin: the outputs, and the gradients of Σ output · random with central differences of the twin.
 /// Errors are relative to the largest output or gradient.

@@ -1,11 +1,10 @@
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::{SequenceLayout, dropout, linear};
+use crate::layers::{Linear, SequenceLayout, dropout};
 use crate::rng::Rng;
 
 /// The settings of a [`CausalSelfAttention`].
@@ -69,8 +68,8 @@ impl CausalSelfAttentionConfig {
     pub fn init(&self, rng: &mut Rng, device: &Device) -> Result<CausalSelfAttention> {
         self.validate()?;
         Ok(CausalSelfAttention {
-            input: linear(self.d_model, 3 * self.d_model, rng, device),
-            output: linear(self.d_model, self.d_model, rng, device),
+            input: Linear::new(self.d_model, 3 * self.d_model, rng, device),
+            output: Linear::new(self.d_model, self.d_model, rng, device),
             n_heads: self.n_heads,
             dropout: self.dropout,
         })

@@ -1,5 +1,4 @@
 use burn::module::Param;
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::Rng;
@@ -36,14 +35,5 @@ impl Init {
         };
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw() as f32).collect();
         Param::from_data(TensorData::new(values, shape), device)
-    }
-}
-
-/// A linear layer y = xW + b with W ~ U(−√(6/(d_in + d_out)), …) (Glorot & Bengio 2010, eq. 16) and b = 0.
-pub fn linear(d_input: usize, d_output: usize, rng: &mut Rng, device: &Device) -> Linear {
-    let bound = (6.0 / (d_input + d_output) as f64).sqrt();
-    Linear {
-        weight: Init::Uniform { bound }.param([d_input, d_output], rng, device),
-        bias: Some(Init::Constant(0.0).param([d_output], rng, device)),
     }
 }

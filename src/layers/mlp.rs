@@ -1,10 +1,9 @@
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::{Activation, dropout, linear};
+use crate::layers::{Activation, Linear, dropout};
 use crate::rng::Rng;
 
 /// The settings of an [`Mlp`].
@@ -75,7 +74,7 @@ impl MlpConfig {
         let widths: Vec<usize> =
             [d_input].into_iter().chain(self.d_hidden.iter().copied()).chain([self.d_output]).collect();
         Ok(Mlp {
-            layers: widths.windows(2).map(|pair| linear(pair[0], pair[1], rng, device)).collect(),
+            layers: widths.windows(2).map(|pair| Linear::new(pair[0], pair[1], rng, device)).collect(),
             activation: self.activation,
             dropout: self.dropout,
         })
@@ -99,13 +98,13 @@ impl Mlp {
     /// - x: `[n, d_input]`
     /// - output: `[n, d_output]`
     pub fn forward(&self, mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        for (depth, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x);
-            if depth + 1 < self.layers.len() {
-                x = dropout(self.activation.forward(x), self.dropout, rng.as_deref_mut());
-            }
+        let Some((last, hidden)) = self.layers.split_last() else {
+            return x;
+        };
+        for layer in hidden {
+            x = dropout(layer.forward_activated(x, self.activation), self.dropout, rng.as_deref_mut());
         }
-        x
+        last.forward(x)
     }
 }
 

@@ -7,6 +7,7 @@ mod dropout;
 mod embedding;
 mod init;
 mod layer_norm;
+mod linear;
 mod mlp;
 mod pooling;
 mod sequence_embedding;
@@ -17,10 +18,11 @@ pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_atten
 pub use dropout::dropout;
 pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
-pub use init::{Init, linear};
+pub use init::Init;
 pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
+pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};
 pub use sequence_embedding::sequence_embedding;

@@ -1,0 +1,160 @@
+use std::ops::Range;
+
+use super::activation::{Activation, gelu, identity, relu};
+use super::matrix::{Matrix, MatrixMut};
+use super::{Array, Kernel, buffer, parallel, simd};
+
+/// Rows that stay in the cache from one step to the next.
+const BLOCK: usize = 128;
+
+/// The most partial sums of the weights' gradient.
+const MAX_PARTS: usize = 16;
+
+/// y = a(x W + b) for each row x, with the activation a if there is one.
+///
+/// Beside its inputs it keeps what gives the slope of a: the output of ReLU; of GELU the slope itself, which
+/// costs little beside the value.
+#[derive(Debug)]
+pub(crate) struct Linear(pub(crate) Option<Activation>);
+
+impl Kernel<3> for Linear {
+    fn forward(&self, [x, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+        let ([d_input, d_output], [n_biases]) = (w.shape(), b.shape());
+        let width = x.width();
+        assert!(width == d_input, "rows of {width} numbers meet weights of shape [{d_input}, {d_output}]");
+        assert!(n_biases == d_output, "{n_biases} biases for {d_output} outputs");
+        let n = x.values().len() / width.max(1);
+        let keeps_slopes = tracked && self.0 == Some(Activation::Gelu);
+        let mut y = buffer::take(n * d_output);
+        let mut slopes = buffer::take(if keeps_slopes { y.len() } else { 0 });
+        let weights = Matrix::new(w.values(), d_input, d_output);
+        parallel::rows_of_each(n, BLOCK, [&mut y, &mut slopes], |rows, [y, slopes]| {
+            let x = Matrix::new(of_rows(x.values(), d_input, &rows), rows.len(), d_input);
+            MatrixMut::new(y, rows.len(), d_output).set(x, weights);
+            self.finish(b.values(), y, slopes);
+        });
+        let y = x.with_rows(d_output, y);
+        let kept = match self.0 {
+            Some(Activation::Relu) if tracked => Some(y.clone()),
+            Some(Activation::Gelu) if tracked => Some(y.with_values(slopes)),
+            _ => None,
+        };
+        (y, if tracked { [x, w].into_iter().chain(kept).collect() } else { Vec::new() })
+    }
+
+    fn backward(&self, saved: Vec<Array>, grad: Array, needed: [bool; 3]) -> [Option<Array>; 3] {
+        let (x, w, kept) = (&saved[0], &saved[1], saved.get(2));
+        let ([d_input, d_output], [x_needed, w_needed, b_needed]) = (w.shape(), needed);
+        let n = x.values().len() / d_input.max(1);
+        let weights = Matrix::new(w.values(), d_input, d_output).t();
+        let mut grad_x = buffer::take(if x_needed { n * d_input } else { 0 });
+        let size = n.div_ceil(MAX_PARTS).max(BLOCK);
+        let partial = parallel::rows_of_each(n, size, [&mut grad_x], |part, [grad_x]| {
+            let mut grad_w = buffer::take_zeroed(if w_needed { d_input * d_output } else { 0 });
+            let mut grad_b = vec![0.0; if b_needed { d_output } else { 0 }];
+            let mut scratch = buffer::take(if kept.is_some() { BLOCK * d_output } else { 0 });
+            for start in part.clone().step_by(BLOCK) {
+                let rows = start..part.end.min(start + BLOCK);
+                let mut grad = of_rows(grad.values(), d_output, &rows);
+                if let Some(kept) = kept {
+                    let before = &mut scratch[..grad.len()];
+                    self.before_activation(of_rows(kept.values(), d_output, &rows), grad, before);
+                    grad = before;
+                }
+                let grad_rows = Matrix::new(grad, rows.len(), d_output);
+                if x_needed {
+                    let from = (start - part.start) * d_input;
+                    let grad_x = &mut grad_x[from..from + rows.len() * d_input];
+                    MatrixMut::new(grad_x, rows.len(), d_input).set(grad_rows, weights);
+                }
+                if w_needed {
+                    let x = Matrix::new(of_rows(x.values(), d_input, &rows), rows.len(), d_input);
+                    MatrixMut::new(&mut grad_w, d_input, d_output).add(x.t(), grad_rows);
+                }
+                add_rows(&mut grad_b, grad);
+            }
+            buffer::give(scratch);
+            (grad_w, grad_b)
+        });
+        let (grad_w, grad_b): (Vec<_>, Vec<_>) = partial.into_iter().unzip();
+        // Without rows there are no parts to sum.
+        let total = |partial, len| {
+            let mut total = parallel::sum(partial);
+            total.resize(len, 0.0);
+            total
+        };
+        [
+            x_needed.then(|| x.with_values(grad_x)),
+            w_needed.then(|| w.with_values(total(grad_w, d_input * d_output))),
+            b_needed.then(|| Array::new(total(grad_b, d_output), [d_output])),
+        ]
+    }
+}
+
+impl Linear {
+    /// y ← a(y + b) for each row y, and the slopes of a there if there is room for them.
+    fn finish(&self, b: &[f32], y: &mut [f32], slopes: &mut [f32]) {
+        let activation = self.0;
+        simd::vectorized(
+            #[inline(always)]
+            move || match activation {
+                None => finish_rows(identity, b, y, slopes),
+                Some(Activation::Relu) => finish_rows(relu, b, y, slopes),
+                Some(Activation::Gelu) => finish_rows(gelu, b, y, slopes),
+            },
+        );
+    }
+
+    /// The gradient before the activation from what was kept and the gradient after it.
+    fn before_activation(&self, kept: &[f32], after: &[f32], before: &mut [f32]) {
+        let relu = self.0 == Some(Activation::Relu);
+        simd::vectorized(
+            #[inline(always)]
+            move || {
+                let all = before.iter_mut().zip(after.iter().zip(kept));
+                if relu {
+                    all.for_each(|(before, (after, kept))| *before = if *kept > 0.0 { *after } else { 0.0 });
+                } else {
+                    all.for_each(|(before, (after, kept))| *before = after * kept);
+                }
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn finish_rows(f: impl Fn(f32) -> (f32, f32), b: &[f32], y: &mut [f32], slopes: &mut [f32]) {
+    let width = b.len().max(1);
+    if slopes.is_empty() {
+        for y in y.chunks_exact_mut(width) {
+            for (y, b) in y.iter_mut().zip(b) {
+                *y = f(*y + b).0;
+            }
+        }
+    } else {
+        for (y, slopes) in y.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)) {
+            for ((y, slope), b) in y.iter_mut().zip(slopes).zip(b) {
+                (*y, *slope) = f(*y + b);
+            }
+        }
+    }
+}
+
+/// Adds every row to the sums; none are wanted if there is no room for them.
+fn add_rows(sums: &mut [f32], rows: &[f32]) {
+    if sums.is_empty() {
+        return;
+    }
+    simd::vectorized(
+        #[inline(always)]
+        move || {
+            for row in rows.chunks_exact(sums.len()) {
+                simd::axpy(sums, 1.0, row);
+            }
+        },
+    );
+}
+
+fn of_rows<'a>(values: &'a [f32], width: usize, rows: &Range<usize>) -> &'a [f32] {
+    &values[rows.start * width..rows.end * width]
+}

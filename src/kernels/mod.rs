@@ -39,6 +39,8 @@ mod parallel;
 mod sequence_embedding;
 mod sequence_layout;
 mod simd;
+#[cfg(feature = "flex")]
+mod square;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 

@@ -61,6 +61,14 @@ impl Array {
         self.tensor().shape().iter().next_back().copied().unwrap_or(1)
     }
 
+    /// The numbers changed in place, or in a copy if somebody else shares them.
+    pub(crate) fn map(self, f: impl FnOnce(&mut [f32])) -> Self {
+        let shape = self.tensor().shape();
+        let mut values = self.into_values();
+        f(&mut values);
+        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, shape)))
+    }
+
     /// Other numbers in this shape.
     pub(crate) fn with_values(&self, values: Vec<f32>) -> Self {
         Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, self.tensor().shape())))

@@ -155,7 +155,8 @@ impl Head<'_> {
             split(scratch, [n_squares, n_squares, n_columns, n_blocks, 1]);
         let ([q, k, v], out) = (self.qkv_columns(), self.columns(1, 0));
         for (block, column) in pairs(n_blocks, n_columns) {
-            k.load_transposed(self.qkv, block, column, &mut keys[block * n_columns + column]);
+            k.load(self.qkv, block, column, &mut square[0]);
+            transpose(&mut keys[block * n_columns + column], &square[0]);
             v.load(self.qkv, block, column, &mut values[column * n_blocks + block]);
         }
         for block in 0..n_blocks {
@@ -194,8 +195,9 @@ impl Head<'_> {
         let ([q, k, v], out) = (self.qkv_columns(), self.columns(1, 0));
         for (block, column) in pairs(n_blocks, n_columns) {
             k.load(self.qkv, block, column, &mut keys[column * n_blocks + block]);
-            k.load_transposed(self.qkv, block, column, &mut keys_t[block * n_columns + column]);
-            v.load_transposed(self.qkv, block, column, &mut values_t[block * n_columns + column]);
+            transpose(&mut keys_t[block * n_columns + column], &keys[column * n_blocks + block]);
+            v.load(self.qkv, block, column, &mut square[0]);
+            transpose(&mut values_t[block * n_columns + column], &square[0]);
         }
         grad_k.fill([[0.0; SIDE]; SIDE]);
         grad_v.fill([[0.0; SIDE]; SIDE]);
@@ -294,14 +296,6 @@ impl Columns {
         let columns = self.first + column * SIDE..self.first + self.width.min((column + 1) * SIDE);
         let rows = matrix[block * SIDE * self.stride..].chunks_exact(self.stride);
         fill(square, rows.map(|row| &row[columns.clone()]));
-    }
-
-    /// [`load`](Self::load), transposed.
-    #[inline(always)]
-    fn load_transposed(&self, matrix: &[f32], block: usize, column: usize, square: &mut Square) {
-        let mut rows = [[0.0; SIDE]; SIDE];
-        self.load(matrix, block, column, &mut rows);
-        transpose(square, &rows);
     }
 
     /// Reads all columns of a block.

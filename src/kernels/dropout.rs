@@ -5,7 +5,7 @@ use super::{Array, Kernel, Mask, buffer, parallel};
 pub(crate) struct Dropout(pub(crate) Mask);
 
 impl Dropout {
-    fn run(&self, x: Array) -> Array {
+    pub(super) fn run(&self, x: Array) -> Array {
         let mut values = buffer::take(x.values().len());
         let input = x.values();
         parallel::rows(&mut values, 1, 1 << 16, |range, out| {

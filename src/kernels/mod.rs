@@ -13,7 +13,7 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 mod activation;
 #[cfg(feature = "flex")]
@@ -23,13 +23,21 @@ mod attention;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
+mod candidate_logits;
+#[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
+mod dropout_add;
+#[cfg(feature = "flex")]
 mod extension;
+#[cfg(feature = "flex")]
+mod l2_normalize;
 #[cfg(feature = "flex")]
 mod layer_norm;
 #[cfg(feature = "flex")]
 mod linear;
+#[cfg(feature = "flex")]
+mod logistic_loss;
 mod mask;
 #[cfg(feature = "flex")]
 mod matrix;
@@ -50,13 +58,21 @@ pub(crate) use array::Array;
 #[cfg(feature = "flex")]
 pub(crate) use attention::CausalAttention;
 #[cfg(feature = "flex")]
+pub(crate) use candidate_logits::CandidateLogits;
+#[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
+pub(crate) use dropout_add::DropoutAdd;
+#[cfg(feature = "flex")]
 pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+#[cfg(feature = "flex")]
+pub(crate) use l2_normalize::L2Normalize;
 #[cfg(feature = "flex")]
 pub(crate) use layer_norm::LayerNorm;
 #[cfg(feature = "flex")]
 pub(crate) use linear::Linear;
+#[cfg(feature = "flex")]
+pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use mask::Mask;
 #[cfg(feature = "flex")]
 pub(crate) use sequence_embedding::SequenceEmbedding;
@@ -73,6 +89,12 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(not(feature = "flex"))]
     let on_flex = false;
     on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
+}
+
+/// Ids of a tensor on the CPU's own backend.
+#[cfg(feature = "flex")]
+pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
+    ids.into_data().iter().collect()
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

@@ -16,6 +16,15 @@ pub(super) fn parts<T: Send>(n: usize, size: usize, f: impl Fn(Range<usize>) -> 
     }
 }
 
+/// `f` of every task, in order.
+pub(super) fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if tasks.len() < 2 || rayon::current_num_threads() == 1 {
+        tasks.into_iter().map(f).collect()
+    } else {
+        tasks.into_par_iter().with_max_len(1).map(|task| f(task)).collect()
+    }
+}
+
 /// `f` of every part of the rows of `out`, `size` rows of `width` at a time, with the range of its rows.
 pub(super) fn rows<T: Send>(
     out: &mut [f32],
@@ -51,13 +60,7 @@ pub(super) fn rows_of_each<const N: usize, T: Send>(
         });
         (rows, parts)
     };
-    let parts: Vec<_> = (0..n).step_by(size).map(split).collect();
-    let f = |(rows, parts)| f(rows, parts);
-    if n <= size || rayon::current_num_threads() == 1 {
-        parts.into_iter().map(f).collect()
-    } else {
-        parts.into_par_iter().with_max_len(1).map(f).collect()
-    }
+    each((0..n).step_by(size).map(split).collect(), |(rows, parts)| f(rows, parts))
 }
 
 /// `f` of every part of `out` between neighbouring `bounds`, which rise from 0 to its length, with the number

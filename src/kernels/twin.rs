@@ -23,6 +23,11 @@ pub(crate) fn gelu(x: f64) -> f64 {
     x * (0.5 + (0..STEPS).map(piece).sum::<f64>())
 }
 
+/// ln(1 + eˣ).
+pub(crate) fn softplus(x: f64) -> f64 {
+    x.exp().ln_1p()
+}
+
 /// Compares an operation on flat inputs, as a fused kernel and composed of Burn operations, with its
 /// twin: the outputs, and the gradients of Σ output · random with central differences of the twin.
 /// Errors are relative to the largest output or gradient.

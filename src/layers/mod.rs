@@ -6,6 +6,7 @@ mod attention;
 mod dropout;
 mod embedding;
 mod init;
+mod l2_normalize;
 mod layer_norm;
 mod linear;
 mod mlp;
@@ -15,10 +16,11 @@ mod transformer;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
-pub use dropout::dropout;
+pub use dropout::{dropout, dropout_add};
 pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
 pub use init::Init;
+pub use l2_normalize::l2_normalize;
 pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
@@ -37,16 +39,6 @@ use crate::error::{ErrorKind, Result};
 /// Ids as an integer tensor of shape `[ids.len()]`.
 pub fn id_tensor(ids: &[u32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(ids.iter().map(|&id| i64::from(id)).collect(), [ids.len()]), device)
-}
-
-/// x / max(‖x‖₂, 10⁻⁶) for each row.
-///
-/// # Shapes
-/// - x: `[n, d]`
-/// - output: `[n, d]`
-pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
-    let norm = x.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
-    x.div(norm)
 }
 
 /// The numbers of a tensor, row-major, on the host.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::layers::{
     Activation, CausalSelfAttention, CausalSelfAttentionConfig, LayerNorm, Mlp, MlpConfig, SequenceLayout,
-    dropout,
+    dropout_add,
 };
 use crate::rng::Rng;
 
@@ -122,9 +122,9 @@ impl TransformerBlock {
     pub fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
         let attended =
             self.attention.forward(self.attention_norm.forward(x.clone()), layout, rng.as_deref_mut());
-        let x = x.add(dropout(attended, self.dropout, rng.as_deref_mut()));
+        let x = dropout_add(attended, x, self.dropout, rng.as_deref_mut());
         let mapped = self.feed_forward.forward(self.feed_forward_norm.forward(x.clone()), rng.as_deref_mut());
-        x.add(dropout(mapped, self.dropout, rng))
+        dropout_add(mapped, x, self.dropout, rng)
     }
 }
 

@@ -1,10 +1,12 @@
 //! What do we minimise? Losses over logits, as small named steps that a model joins.
 
+mod candidate_logits;
 mod pairwise;
 mod pointwise;
 mod retrieval;
 mod softmax;
 
+pub use candidate_logits::candidate_logits;
 pub use pairwise::bpr;
 pub use pointwise::binary_cross_entropy;
 pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};

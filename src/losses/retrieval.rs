@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::losses::{
-    binary_cross_entropy, bpr, correct_log_q, in_batch_softmax, keep_hard_negatives, mask_accidental_hits,
-    sampled_softmax, scale_by_temperature, softmax_cross_entropy,
+    binary_cross_entropy, bpr, candidate_logits, correct_log_q, in_batch_softmax, keep_hard_negatives,
+    mask_accidental_hits, sampled_softmax, scale_by_temperature, softmax_cross_entropy,
 };
 
 /// What a retrieval model minimises, and so which negatives its batches need.
@@ -144,7 +144,7 @@ impl RetrievalLoss {
         targets: RetrievalTargets,
     ) -> Tensor<1> {
         let RetrievalTargets { positives, negatives, log_q } = targets;
-        let [n, d] = queries.dims();
+        let n = queries.dims()[0];
         let positive_logits = |queries: Tensor<2>, log_temperature| {
             let logits = queries.mul(items.clone().select(0, positives.clone())).sum_dim(1);
             scale_by_temperature(logits, log_temperature).reshape([n])
@@ -179,13 +179,12 @@ impl RetrievalLoss {
                 Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k },
                 Negatives::PerRow(rows),
             ) => {
-                let columns = items.clone().select(0, rows).reshape([n, k, d]);
-                let negative = columns.matmul(queries.clone().unsqueeze_dim::<3>(2)).reshape([n, k]);
-                let negative = scale_by_temperature(negative, log_temperature.clone());
-                let positive = positive_logits(queries.clone(), log_temperature.clone());
+                let candidates = vec![positives.clone().reshape([n, 1]), rows.reshape([n, k])];
+                let queries = scale_by_temperature(queries.clone(), log_temperature.clone());
+                let logits = candidate_logits(queries, items.clone(), Tensor::cat(candidates, 1));
                 match self {
-                    Self::Bpr { .. } => bpr(positive, negative),
-                    _ => binary_cross_entropy(positive, negative),
+                    Self::Bpr { .. } => bpr(logits),
+                    _ => binary_cross_entropy(logits),
                 }
             }
             (loss, negatives) => panic!("{loss:?} does not take {negatives:?}"),

@@ -1,11 +1,7 @@
 use std::ops::Range;
 
-use super::matrix::{Matrix, MatrixMut};
+use super::square::{SIDE, Square, add_transposed_product, fill, set_products, squares, transpose};
 use super::{Array, Kernel, Mask, SequenceLayout, buffer, parallel, simd};
-
-/// The queries scored together against the keys up to the last of them: few, so that their scores stay in the
-/// cache and few of those lie above the diagonal.
-const BLOCK: usize = 32;
 
 /// The rows that make a part of the work, at least.
 const PART: usize = 64;
@@ -13,8 +9,8 @@ const PART: usize = 64;
 /// Multi-head self-attention in which every item sees its own sequence up to itself: for each head
 /// softmax(Q Kᵀ / √d_head) V from the rows `[q | k | v]` of width 3 d, with dropout on the probabilities.
 ///
-/// Probabilities are computed a block of queries at a time and never kept: the way back computes them again
-/// from the logarithms of the sums of exponentials, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022,
+/// Probabilities are computed for 16 queries at a time and never kept: the way back computes them again from
+/// the logarithms of the sums of exponentials, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022,
 /// "FlashAttention", algorithm 4).
 #[derive(Debug)]
 pub(crate) struct CausalAttention {
@@ -25,68 +21,25 @@ pub(crate) struct CausalAttention {
     pub(crate) mask: Option<Mask>,
 }
 
-impl CausalAttention {
-    /// Runs `f` for every sequence, with its rows of `out` and with `n_scratch` numbers of any value; what it
-    /// returns, one behind another.
-    fn each_sequence(
-        &self,
-        out: &mut [f32],
-        width: usize,
-        n_scratch: usize,
-        f: impl Fn(usize, &mut [f32], &mut [f32]) -> Vec<f32> + Sync,
-    ) -> Vec<f32> {
-        let parts = self.layout.parts(PART);
-        let end = |part: &Range<usize>| self.layout.rows(part.end - 1).end * width;
-        let bounds: Vec<usize> = [0].into_iter().chain(parts.iter().map(end)).collect();
-        let found = parallel::segments(out, &bounds, |part, mut out| {
-            let mut scratch = buffer::take(n_scratch);
-            let mut found = Vec::new();
-            for sequence in parts[part].clone() {
-                let rows = out.split_off_mut(..self.layout.rows(sequence).len() * width);
-                found.extend(f(sequence, rows.unwrap_or_default(), &mut scratch));
-            }
-            buffer::give(scratch);
-            found
-        });
-        found.concat()
-    }
-
-    /// The numbers that the scores of a block take.
-    fn n_scores(&self) -> usize {
-        BLOCK * stride(self.layout.max_len())
-    }
-
-    /// The heads of a sequence.
-    fn heads<'a>(&self, qkv: &'a Array, sequence: usize) -> impl Iterator<Item = Head<'a>> {
-        let (rows, d, max_len) = (self.layout.rows(sequence), qkv.width() / 3, self.layout.max_len());
-        let (n_heads, mask) = (self.n_heads, self.mask);
-        let qkv = &qkv.values()[rows.start * 3 * d..rows.end * 3 * d];
-        (0..n_heads).map(move |head| Head {
-            qkv,
-            n: rows.len(),
-            d,
-            d_head: d / n_heads,
-            first: head * d / n_heads,
-            mask,
-            place: (sequence * n_heads + head) * max_len * max_len,
-            max_len,
-        })
-    }
-}
-
 impl Kernel<1> for CausalAttention {
     fn forward(&self, [qkv]: [Array; 1], tracked: bool) -> (Array, Vec<Array>) {
         let [n, width] = qkv.shape();
         let d = width / 3;
         assert!(
-            n == self.layout.n_rows() && width == 3 * d && self.n_heads > 0 && d % self.n_heads == 0,
+            n == self.layout.n_rows() && width == 3 * d && self.n_heads > 0 && d.is_multiple_of(self.n_heads),
             "attention of {} heads over {} rows from {qkv:?}",
             self.n_heads,
             self.layout.n_rows()
         );
         let mut output = buffer::take(n * d);
-        let log_sums = self.each_sequence(&mut output, d, self.n_scores(), |sequence, output, scratch| {
-            self.heads(&qkv, sequence).flat_map(|head| head.forward(output, scratch)).collect()
+        let log_sums = self.each_head(&qkv, &mut output, d, |head, output, scratch| {
+            let mut log_sums = vec![0.0; head.n];
+            let sums = &mut log_sums[..];
+            simd::vectorized(
+                #[inline(always)]
+                move || head.forward(output, sums, scratch),
+            );
+            log_sums
         });
         let output = Array::new(output, [n, d]);
         if !tracked {
@@ -99,261 +52,349 @@ impl Kernel<1> for CausalAttention {
 
     fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 1]) -> [Option<Array>; 1] {
         let [qkv, output, log_sums] = &saved[..] else { unreachable!("saved by the forward pass") };
+        let (output, log_sums, grad) = (output.values(), log_sums.values(), grad.values());
         let mut grad_qkv = buffer::take(qkv.values().len());
-        let n_scratch = 2 * self.n_scores();
-        self.each_sequence(&mut grad_qkv, qkv.width(), n_scratch, |sequence, grad_qkv, scratch| {
-            let rows = self.layout.rows(sequence);
-            let of_sequence = |x: &Array| rows.start * x.width()..rows.end * x.width();
-            let log_sums = log_sums.values()[of_sequence(log_sums)].chunks(rows.len().max(1));
-            let (output, grad) = (&output.values()[of_sequence(output)], &grad.values()[of_sequence(&grad)]);
-            for (head, log_sums) in self.heads(qkv, sequence).zip(log_sums) {
-                head.backward(output, log_sums, grad, grad_qkv, scratch);
-            }
+        self.each_head(qkv, &mut grad_qkv, qkv.width(), |head, grad_qkv, scratch| {
+            let rows = head.start * head.d..(head.start + head.n) * head.d;
+            let log_sums = &log_sums[head.start * self.n_heads + head.number * head.n..][..head.n];
+            let (output, grad) = (&output[rows.clone()], &grad[rows]);
+            simd::vectorized(
+                #[inline(always)]
+                move || head.backward(output, log_sums, grad, grad_qkv, scratch),
+            );
             Vec::new()
         });
         [Some(qkv.with_values(grad_qkv))]
     }
 }
 
-/// The numbers processed side by side in a row of scores.
-const LANES: usize = 16;
+impl CausalAttention {
+    /// Runs `f` for every head of every sequence, with the rows of the sequence in `out` and with scratch of any
+    /// content; what it returns, one behind another.
+    fn each_head(
+        &self,
+        qkv: &Array,
+        out: &mut [f32],
+        width: usize,
+        f: impl Fn(Head<'_>, &mut [f32], &mut [Square]) -> Vec<f32> + Sync,
+    ) -> Vec<f32> {
+        let parts = self.layout.parts(PART);
+        let ends = parts.iter().map(|part| self.layout.rows(part.end - 1).end * width);
+        let bounds: Vec<usize> = [0].into_iter().chain(ends).collect();
+        let d_head = qkv.width() / 3 / self.n_heads;
+        let n_scratch = Head::n_scratch(self.layout.max_len(), d_head) * SIDE * SIDE;
+        let found = parallel::segments(out, &bounds, |part, mut out| {
+            let mut scratch = buffer::take(n_scratch);
+            let mut found = Vec::new();
+            for sequence in parts[part].clone() {
+                let rows = out.split_off_mut(..self.layout.rows(sequence).len() * width).unwrap_or_default();
+                for head in self.heads(qkv, sequence) {
+                    found.extend(f(head, rows, squares(&mut scratch)));
+                }
+            }
+            buffer::give(scratch);
+            found
+        });
+        found.concat()
+    }
 
-/// The distance between rows of scores of `n_keys` keys.
-fn stride(n_keys: usize) -> usize {
-    n_keys.next_multiple_of(LANES)
+    /// The heads of a sequence that has items.
+    fn heads<'a>(&self, qkv: &'a Array, sequence: usize) -> impl Iterator<Item = Head<'a>> {
+        let (rows, d, max_len) = (self.layout.rows(sequence), qkv.width() / 3, self.layout.max_len());
+        let (n_heads, mask) = (self.n_heads, self.mask);
+        let qkv = &qkv.values()[rows.start * 3 * d..rows.end * 3 * d];
+        let heads = if rows.is_empty() { 0..0 } else { 0..n_heads };
+        heads.map(move |number| Head {
+            qkv,
+            start: rows.start,
+            n: rows.len(),
+            number,
+            d,
+            d_head: d / n_heads,
+            mask,
+            place: (sequence * n_heads + number) * max_len * max_len,
+            max_len,
+        })
+    }
 }
 
 /// One head over one sequence.
+///
+/// Its matrices are worked on in squares, a block of 16 items by 16 columns, with zeros where there is no item
+/// or no column; its scores in squares of 16 queries by 16 keys, of which those above the diagonal are left
+/// out.
 struct Head<'a> {
     /// The rows of the sequence, `[n, 3 d]`.
     qkv: &'a [f32],
+    /// The first row of the sequence in its batch.
+    start: usize,
     n: usize,
+    /// The number of the head.
+    number: usize,
     d: usize,
     d_head: usize,
-    /// The first of its columns among the d.
-    first: usize,
     mask: Option<Mask>,
     /// The place of probability (0, 0) in the mask; rows are `max_len` apart.
     place: usize,
     max_len: usize,
 }
 
-impl<'a> Head<'a> {
-    /// Writes the columns of this head of the output, `[n, d]`; log Σ exp of every row of scores.
-    fn forward(&self, output: &mut [f32], scratch: &mut [f32]) -> Vec<f32> {
-        let mut log_sums = vec![0.0; self.n];
-        for block in self.blocks() {
-            let scores = block.product(block.q(), block.k(), scratch);
-            block.softmax(scores, &mut log_sums[block.queries.clone()]);
-            let output = &mut output[block.queries.start * self.d + self.first..];
-            MatrixMut::strided(output, block.queries.len(), self.d_head, self.d)
-                .set(block.matrix(scores), block.v());
+impl Head<'_> {
+    /// The squares of scratch for a head over `n` items.
+    fn n_scratch(n: usize, d_head: usize) -> usize {
+        let (n_blocks, n_columns) = (n.div_ceil(SIDE), d_head.div_ceil(SIDE));
+        5 * n_blocks * n_columns + 2 * n_blocks + 2 * n_columns + 1
+    }
+
+    /// Writes the columns of this head of the output, `[n, d]`, and log Σ exp of every row of scores.
+    #[inline(always)]
+    fn forward(&self, output: &mut [f32], log_sums: &mut [f32], scratch: &mut [Square]) {
+        let (n_blocks, n_columns) = (self.n.div_ceil(SIDE), self.d_head.div_ceil(SIDE));
+        let n_squares = n_blocks * n_columns;
+        let [keys, values, query, scores, square] =
+            split(scratch, [n_squares, n_squares, n_columns, n_blocks, 1]);
+        let ([q, k, v], out) = (self.qkv_columns(), self.columns(1, 0));
+        for (block, column) in pairs(n_blocks, n_columns) {
+            k.load(self.qkv, block, column, &mut square[0]);
+            transpose(&mut keys[block * n_columns + column], &square[0]);
+            v.load(self.qkv, block, column, &mut values[column * n_blocks + block]);
         }
-        log_sums
+        for block in 0..n_blocks {
+            let n = SIDE.min(self.n - block * SIDE);
+            let scores = &mut scores[..=block];
+            q.load_block(self.qkv, block, query);
+            for (scores, keys) in scores.iter_mut().zip(keys.chunks_exact(n_columns)) {
+                set_products(scores, query, keys, n);
+            }
+            self.softmax(block, scores, &mut log_sums[block * SIDE..][..n]);
+            for (column, values) in values.chunks_exact(n_blocks).enumerate() {
+                set_products(&mut square[0], scores, values, n);
+                out.store(&square[0], output, block, column);
+            }
+        }
     }
 
     /// Writes the columns of this head of the gradient of `[q | k | v]`.
+    #[inline(always)]
     fn backward(
         &self,
         output: &[f32],
         log_sums: &[f32],
         grad: &[f32],
         grad_qkv: &mut [f32],
-        scratch: &mut [f32],
+        scratch: &mut [Square],
     ) {
-        let (scores, grads) = scratch.split_at_mut(scratch.len() / 2);
-        // From the last block, which has all keys and so writes where the others add.
-        for block in self.blocks().rev() {
-            let start = block.queries.start * self.d + self.first;
-            let (output, grad) = (&output[start..], &grad[start..]);
-            let grad_output = Matrix::strided(grad, block.queries.len(), self.d_head, self.d);
-            let scores = block.product(block.q(), block.k(), scores);
-            let grads = block.product(grad_output, block.v(), grads);
-            block.softmax_backward(scores, grads, &log_sums[block.queries.clone()], output, grad);
-
-            let (probabilities, grads) = (block.matrix(scores), block.matrix(grads));
-            let mut write = |part: usize, rows: &Range<usize>, add: bool, a: Matrix<'_>, b: Matrix<'_>| {
-                let columns = &mut grad_qkv[self.start(part, rows)..];
-                let columns = MatrixMut::strided(columns, rows.len(), self.d_head, 3 * self.d);
-                if add { columns.add(a, b) } else { columns.set(a, b) }
-            };
-            let (keys, add) = (0..block.queries.end, block.queries.end < self.n);
-            write(0, &block.queries, false, grads, block.k());
-            write(1, &keys, add, grads.t(), block.q());
-            write(2, &keys, add, probabilities.t(), grad_output);
+        let (n_blocks, n_columns) = (self.n.div_ceil(SIDE), self.d_head.div_ceil(SIDE));
+        let n_squares = n_blocks * n_columns;
+        let sizes = [
+            n_squares, n_squares, n_squares, n_squares, n_squares, n_columns, n_columns, n_blocks, n_blocks,
+            1,
+        ];
+        let [keys, keys_t, values_t, grad_k, grad_v, query, grad_out, scores, grads, square] =
+            split(scratch, sizes);
+        let ([q, k, v], out) = (self.qkv_columns(), self.columns(1, 0));
+        for (block, column) in pairs(n_blocks, n_columns) {
+            k.load(self.qkv, block, column, &mut keys[column * n_blocks + block]);
+            transpose(&mut keys_t[block * n_columns + column], &keys[column * n_blocks + block]);
+            v.load(self.qkv, block, column, &mut square[0]);
+            transpose(&mut values_t[block * n_columns + column], &square[0]);
         }
-    }
-
-    /// The blocks of its queries.
-    fn blocks(&self) -> impl DoubleEndedIterator<Item = Block<'_>> {
-        let block = |start| Block { head: self, queries: start..self.n.min(start + BLOCK) };
-        (0..self.n).step_by(BLOCK).map(block)
-    }
-
-    /// Where `rows` of Q, K or V (part 0, 1 or 2) of this head begin.
-    fn start(&self, part: usize, rows: &Range<usize>) -> usize {
-        (3 * rows.start + part) * self.d + self.first
-    }
-
-    /// `rows` of Q, K or V (part 0, 1 or 2) of this head.
-    fn rows(&self, part: usize, rows: &Range<usize>) -> Matrix<'a> {
-        Matrix::strided(&self.qkv[self.start(part, rows)..], rows.len(), self.d_head, 3 * self.d)
-    }
-}
-
-/// A block of the queries of a head, with the keys and values up to its last.
-struct Block<'a> {
-    head: &'a Head<'a>,
-    queries: Range<usize>,
-}
-
-impl Block<'_> {
-    fn q(&self) -> Matrix<'_> {
-        self.head.rows(0, &self.queries)
-    }
-
-    fn k(&self) -> Matrix<'_> {
-        self.head.rows(1, &(0..self.queries.end))
-    }
-
-    fn v(&self) -> Matrix<'_> {
-        self.head.rows(2, &(0..self.queries.end))
-    }
-
-    /// a bᵀ, a number for each query and key, rows [`stride`] apart at the start of `out`.
-    fn product<'a>(&self, a: Matrix<'_>, b: Matrix<'_>, out: &'a mut [f32]) -> &'a mut [f32] {
-        let (n_queries, n_keys) = (self.queries.len(), self.queries.end);
-        let out = &mut out[..n_queries * stride(n_keys)];
-        MatrixMut::strided(out, n_queries, n_keys, stride(n_keys)).set(a, b.t());
-        out
-    }
-
-    /// What [`product`](Self::product) wrote.
-    fn matrix<'a>(&self, values: &'a [f32]) -> Matrix<'a> {
-        Matrix::strided(values, self.queries.len(), self.queries.end, stride(self.queries.end))
-    }
-
-    /// Turns scores into probabilities · mask.
-    fn softmax(&self, scores: &mut [f32], log_sums: &mut [f32]) {
-        match self.head.mask {
-            None => self.softmax_masked(scores, log_sums, |_| |_| 1.0),
-            Some(mask) => self.softmax_masked(scores, log_sums, move |place| mask.from(place)),
-        }
-    }
-
-    #[inline(always)]
-    fn softmax_masked<M: Fn(u32) -> f32>(
-        &self,
-        scores: &mut [f32],
-        log_sums: &mut [f32],
-        mask: impl Fn(usize) -> M,
-    ) {
-        let (queries, stride, scale) = (self.queries.clone(), stride(self.queries.end), self.scale());
-        let (place, max_len) = (self.head.place, self.head.max_len);
-        simd::vectorized(
-            #[inline(always)]
-            move || {
-                for ((t, row), log_sum) in queries.zip(scores.chunks_exact_mut(stride)).zip(log_sums) {
-                    *log_sum = softmax(row, t + 1, scale, mask(place + t * max_len));
+        grad_k.fill([[0.0; SIDE]; SIDE]);
+        grad_v.fill([[0.0; SIDE]; SIDE]);
+        for block in 0..n_blocks {
+            let n = SIDE.min(self.n - block * SIDE);
+            let (scores, grads) = (&mut scores[..=block], &mut grads[..=block]);
+            q.load_block(self.qkv, block, query);
+            out.load_block(grad, block, grad_out);
+            let squares = scores.iter_mut().zip(&mut *grads);
+            for ((scores, grads), at) in squares.zip((0..).step_by(n_columns)) {
+                set_products(scores, query, &keys_t[at..at + n_columns], n);
+                set_products(grads, grad_out, &values_t[at..at + n_columns], n);
+            }
+            let rows = block * SIDE..block * SIDE + n;
+            self.softmax_backward(rows, scores, grads, log_sums, output, grad);
+            for (column, keys) in keys.chunks_exact(n_blocks).enumerate() {
+                set_products(&mut square[0], grads, keys, n);
+                q.store(&square[0], grad_qkv, block, column);
+            }
+            for ((at, scores), grads) in (0..).step_by(n_columns).zip(&*scores).zip(&*grads) {
+                for column in 0..n_columns {
+                    add_transposed_product(&mut grad_k[at + column], grads, &query[column], n);
+                    add_transposed_product(&mut grad_v[at + column], scores, &grad_out[column], n);
                 }
-            },
-        );
-    }
-
-    /// Turns scores into probabilities · mask, and gradients of those into gradients of the scores.
-    fn softmax_backward(
-        &self,
-        scores: &mut [f32],
-        grads: &mut [f32],
-        log_sums: &[f32],
-        output: &[f32],
-        grad_output: &[f32],
-    ) {
-        let sums = log_sums.iter().zip(output.chunks(self.head.d)).zip(grad_output.chunks(self.head.d));
-        match self.head.mask {
-            None => self.softmax_masked_backward(scores, grads, sums, |_| |_| 1.0),
-            Some(mask) => self.softmax_masked_backward(scores, grads, sums, move |place| mask.from(place)),
+            }
+        }
+        for (block, column) in pairs(n_blocks, n_columns) {
+            k.store(&grad_k[block * n_columns + column], grad_qkv, block, column);
+            v.store(&grad_v[block * n_columns + column], grad_qkv, block, column);
         }
     }
 
-    #[inline(always)]
-    fn softmax_masked_backward<'a, M: Fn(u32) -> f32>(
-        &self,
-        scores: &mut [f32],
-        grads: &mut [f32],
-        sums: impl Iterator<Item = ((&'a f32, &'a [f32]), &'a [f32])>,
-        mask: impl Fn(usize) -> M,
-    ) {
-        let (queries, stride, scale) = (self.queries.clone(), stride(self.queries.end), self.scale());
-        let (place, max_len, d_head) = (self.head.place, self.head.max_len, self.head.d_head);
-        simd::vectorized(
-            #[inline(always)]
-            move || {
-                let rows = scores.chunks_exact_mut(stride).zip(grads.chunks_exact_mut(stride));
-                for ((t, (scores, grads)), ((&log_sum, output), grad_output)) in queries.zip(rows).zip(sums) {
-                    let sum = simd::dot(&output[..d_head], &grad_output[..d_head]);
-                    softmax_backward(scores, grads, t + 1, scale, [log_sum, sum], mask(place + t * max_len));
-                }
-            },
-        );
+    /// The columns of this head among `n_parts` parts of d columns, in part `part`.
+    fn columns(&self, n_parts: usize, part: usize) -> Columns {
+        let first = part * self.d + self.number * self.d_head;
+        Columns { first, width: self.d_head, stride: n_parts * self.d }
+    }
+
+    fn qkv_columns(&self) -> [Columns; 3] {
+        [0, 1, 2].map(|part| self.columns(3, part))
     }
 
     /// 1 / √d_head.
+    #[inline(always)]
     fn scale(&self) -> f32 {
-        1.0 / (self.head.d_head as f32).sqrt()
+        1.0 / (self.d_head as f32).sqrt()
+    }
+
+    /// Turns the scores of a block of queries into probabilities · mask.
+    #[inline(always)]
+    fn softmax(&self, block: usize, scores: &mut [Square], log_sums: &mut [f32]) {
+        for (row, log_sum) in log_sums.iter_mut().enumerate() {
+            let place = self.place + (block * SIDE + row) * self.max_len;
+            *log_sum = match self.mask {
+                None => softmax(scores, row, self.scale(), |_| 1.0),
+                Some(mask) => softmax(scores, row, self.scale(), mask.from(place)),
+            };
+        }
+    }
+
+    /// Turns the scores of some queries into probabilities · mask, and the gradients of those into gradients of
+    /// the scores.
+    #[inline(always)]
+    fn softmax_backward(
+        &self,
+        queries: Range<usize>,
+        scores: &mut [Square],
+        grads: &mut [Square],
+        log_sums: &[f32],
+        output: &[f32],
+        grad: &[f32],
+    ) {
+        for (row, t) in queries.enumerate() {
+            let own = t * self.d + self.number * self.d_head..t * self.d + (self.number + 1) * self.d_head;
+            let sums = [log_sums[t], simd::dot(&output[own.clone()], &grad[own])];
+            let place = self.place + t * self.max_len;
+            match self.mask {
+                None => softmax_backward(scores, grads, row, self.scale(), sums, |_| 1.0),
+                Some(mask) => softmax_backward(scores, grads, row, self.scale(), sums, mask.from(place)),
+            }
+        }
     }
 }
 
-/// The first `n` scores x become softmax(scale · x) · mask and the others 0; log Σ e^(scale · x).
+/// Some columns of a row-major matrix.
+struct Columns {
+    first: usize,
+    width: usize,
+    stride: usize,
+}
+
+impl Columns {
+    /// Reads the rows of a block, as many as there are, in the columns of a square.
+    #[inline(always)]
+    fn load(&self, matrix: &[f32], block: usize, column: usize, square: &mut Square) {
+        let columns = self.first + column * SIDE..self.first + self.width.min((column + 1) * SIDE);
+        let rows = matrix[block * SIDE * self.stride..].chunks_exact(self.stride);
+        fill(square, rows.map(|row| &row[columns.clone()]));
+    }
+
+    /// Reads all columns of a block.
+    #[inline(always)]
+    fn load_block(&self, matrix: &[f32], block: usize, squares: &mut [Square]) {
+        for (column, square) in squares.iter_mut().enumerate() {
+            self.load(matrix, block, column, square);
+        }
+    }
+
+    /// Writes what [`load`](Self::load) reads.
+    #[inline(always)]
+    fn store(&self, square: &Square, matrix: &mut [f32], block: usize, column: usize) {
+        let columns = self.first + column * SIDE..self.first + self.width.min((column + 1) * SIDE);
+        let rows = matrix[block * SIDE * self.stride..].chunks_exact_mut(self.stride);
+        for (row, values) in rows.zip(square) {
+            row[columns.clone()].copy_from_slice(&values[..columns.len()]);
+        }
+    }
+}
+
+/// Every pair below these bounds.
+fn pairs(n_blocks: usize, n_columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n_blocks).flat_map(move |block| (0..n_columns).map(move |column| (block, column)))
+}
+
+/// Pieces of these sizes.
 #[inline(always)]
-fn softmax(row: &mut [f32], n: usize, scale: f32, mask: impl Fn(u32) -> f32) -> f32 {
-    row[n..].fill(f32::NEG_INFINITY);
-    let (seen, hidden) = row.as_chunks_mut::<LANES>().0.split_at_mut(n.div_ceil(LANES));
-    hidden.fill([0.0; LANES]);
-    let mut maxima = [f32::NEG_INFINITY; LANES];
-    for chunk in &*seen {
-        for lane in 0..LANES {
-            maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
+fn split<const N: usize>(mut scratch: &mut [Square], sizes: [usize; N]) -> [&mut [Square]; N] {
+    sizes.map(|size| {
+        let (piece, rest) = std::mem::take(&mut scratch).split_at_mut(size);
+        scratch = rest;
+        piece
+    })
+}
+
+/// Scores x of one query, row `row` of each square, become softmax(scale · x) · mask, and 0 behind the diagonal
+/// of the last square; log Σ e^(scale · x).
+#[inline(always)]
+fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> f32) -> f32 {
+    if let Some(last) = scores.last_mut() {
+        hide(&mut last[row], row, f32::NEG_INFINITY);
+    }
+    let mut maxima = [f32::NEG_INFINITY; SIDE];
+    for square in &*scores {
+        for lane in 0..SIDE {
+            let x = square[row][lane];
+            maxima[lane] = if x > maxima[lane] { x } else { maxima[lane] };
         }
     }
     let shift = scale * maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let mut sums = [0.0; LANES];
-    for (at, chunk) in (0u32..).zip(&mut *seen) {
-        for lane in 0..LANES {
-            let exponential = simd::exp(chunk[lane].mul_add(scale, -shift));
+    let mut sums = [0.0; SIDE];
+    for (square, place) in scores.iter_mut().zip((0..).step_by(SIDE)) {
+        for lane in 0..SIDE {
+            let exponential = simd::exp(square[row][lane].mul_add(scale, -shift));
             sums[lane] += exponential;
-            chunk[lane] = exponential * mask(at * LANES as u32 + lane as u32);
+            square[row][lane] = exponential * mask(place + lane as u32);
         }
     }
     let sum: f32 = sums.iter().sum();
     let inverse = 1.0 / sum;
-    seen.as_flattened_mut().iter_mut().for_each(|x| *x *= inverse);
+    for square in scores {
+        square[row].iter_mut().for_each(|x| *x *= inverse);
+    }
     shift + sum.ln()
 }
 
-/// With p = softmax(scale · x): the first `n` scores x become p · mask, the gradients g of p · mask become
-/// those of x, p (g · mask − Σ p g · mask) · scale; the others 0. `sums` are log Σ e^(scale · x) and
-/// Σ p g · mask.
+/// With p = softmax(scale · x): scores x of one query, row `row` of each square, become p · mask, and the
+/// gradients g of p · mask become those of x, p (g · mask − Σ p g · mask) · scale; 0 behind the diagonal of the
+/// last square. `sums` are log Σ e^(scale · x) and Σ p g · mask.
 #[inline(always)]
 fn softmax_backward(
-    scores: &mut [f32],
-    grads: &mut [f32],
-    n: usize,
+    scores: &mut [Square],
+    grads: &mut [Square],
+    row: usize,
     scale: f32,
     [log_sum, sum]: [f32; 2],
     mask: impl Fn(u32) -> f32,
 ) {
-    let chunks = scores.as_chunks_mut::<LANES>().0.iter_mut().zip(grads.as_chunks_mut::<LANES>().0);
-    for (at, (scores, grads)) in (0u32..).zip(chunks.take(n.div_ceil(LANES))) {
-        for lane in 0..LANES {
-            let p = simd::exp(scores[lane].mul_add(scale, -log_sum));
-            let mask = mask(at * LANES as u32 + lane as u32);
-            grads[lane] = p * scale * grads[lane].mul_add(mask, -sum);
-            scores[lane] = p * mask;
+    for ((scores, grads), place) in scores.iter_mut().zip(&mut *grads).zip((0..).step_by(SIDE)) {
+        for lane in 0..SIDE {
+            let p = simd::exp(scores[row][lane].mul_add(scale, -log_sum));
+            let mask = mask(place + lane as u32);
+            grads[row][lane] = p * scale * grads[row][lane].mul_add(mask, -sum);
+            scores[row][lane] = p * mask;
         }
     }
-    scores[n..].fill(0.0);
-    grads[n..].fill(0.0);
+    if let (Some(scores), Some(grads)) = (scores.last_mut(), grads.last_mut()) {
+        hide(&mut scores[row], row, 0.0);
+        hide(&mut grads[row], row, 0.0);
+    }
+}
+
+/// Sets all behind number `n`.
+#[inline(always)]
+fn hide(row: &mut [f32; SIDE], n: usize, value: f32) {
+    for (lane, x) in row.iter_mut().enumerate() {
+        *x = if lane > n { value } else { *x };
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ mod rows;
 mod sequence_embedding;
 mod sequence_layout;
 mod simd;
+#[cfg(feature = "flex")]
+mod square;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 

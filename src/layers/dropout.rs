@@ -9,7 +9,7 @@ use crate::rng::Rng;
 /// Element `i` is kept when the hash of (a seed drawn from `rng`, `i`) says so: the mask is a pure function
 /// of the generator, whatever the number of threads. On Flex it is never stored.
 pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, rng: Option<&mut Rng>) -> Tensor<D> {
-    let Some(mask) = draw(p, rng) else {
+    let Some(mask) = Mask::draw(p, rng) else {
         return x;
     };
     #[cfg(feature = "flex")]
@@ -35,13 +35,9 @@ pub fn dropout_add<const D: usize>(
     assert_eq!(x.shape(), residual.shape(), "x and its residual");
     #[cfg(feature = "flex")]
     if kernels::fused(&x) {
-        return kernels::apply_2(kernels::DropoutAdd(draw(p, rng)), x, residual);
+        return kernels::apply_2(kernels::DropoutAdd(Mask::draw(p, rng)), x, residual);
     }
     residual.add(dropout(x, p, rng))
-}
-
-fn draw(p: f64, rng: Option<&mut Rng>) -> Option<Mask> {
-    rng.filter(|_| p > 0.0).map(|rng| Mask::new(p, rng.next_u64()))
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -79,7 +75,7 @@ mod tests {
         let (x, residual) = (twin::normal(30, 1), twin::normal(30, 2));
         for p in [0.0, 0.4] {
             let mut mask = vec![1.0; 30];
-            if let Some(drawn) = draw(p, Some(&mut Rng::new(9))) {
+            if let Some(drawn) = Mask::draw(p, Some(&mut Rng::new(9))) {
                 drawn.apply(0, &mut mask);
             }
             twin::check(

@@ -3,7 +3,8 @@
 //! ```text
 //! RECSYS_PYTHON=python3 cargo bench --bench versus_pytorch [-- WORKLOAD …]
 //! ```
-//! A workload is `full_softmax` or an id of the `training_step` bench. `RECSYS_THREADS` sets the threads of
+//! A workload is an id of the `training_step` bench; `full_softmax`, the loss alone; `large_tables_dense`,
+//! where PyTorch's tables are dense and ours are not; or `sasrec_…_unpadded`. `RECSYS_THREADS` sets the threads of
 //! everybody (default 2), `RECSYS_ROUNDS` the turns (default 5), `RECSYS_SECONDS` the length of a turn (default 2).
 //!
 //! Four processes take turns: ours with mimalloc, ours with the system's allocator, PyTorch as it is
@@ -65,8 +66,12 @@ fn main() {
     let threads = number("RECSYS_THREADS", 2.0) as usize;
     let (rounds, seconds) = (number("RECSYS_ROUNDS", 5.0) as usize, number("RECSYS_SECONDS", 2.0));
     let asked: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let names: Vec<&str> = workloads::NAMES
+    let names: Vec<&str> = ["full_softmax"]
         .into_iter()
+        .chain(workloads::NAMES)
+        .chain(["large_tables_dense"])
+        .chain(["sasrec_bce_l50_unpadded", "sasrec_full_l50_unpadded"])
+        .chain(["sasrec_bce_l200_unpadded", "sasrec_full_l200_unpadded"])
         .filter(|name| asked.is_empty() || asked.iter().any(|asked| asked == name))
         .collect();
 

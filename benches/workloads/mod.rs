@@ -8,10 +8,12 @@ mod sasrec;
 mod two_tower;
 
 use recsys::burn::tensor::{Device, Int, Tensor, TensorData};
+use recsys::layers::TableUpdate;
 use recsys::losses::SharedCandidates;
 use recsys::rng::Rng;
 
-/// All workloads that are training steps.
+/// The ids of the `training_step` bench.
+#[allow(dead_code, reason = "a server is told the names")]
 pub const NAMES: [&str; 7] = [
     "two_tower_b1024",
     "two_tower_b2048",
@@ -30,9 +32,11 @@ const DROPOUT: f64 = 0.2;
 pub fn named(name: &str) -> Box<dyn FnMut()> {
     match name {
         "full_softmax" => full_softmax(),
-        "two_tower_b1024" => two_tower::steps(6_040, 3_706, 1_024),
-        "two_tower_b2048" => two_tower::steps(6_040, 3_706, 2_048),
-        "large_tables" => two_tower::steps(100_000, 434_000, 1_024),
+        "two_tower_b1024" => two_tower::steps(6_040, 3_706, 1_024, TableUpdate::Dense),
+        "two_tower_b2048" => two_tower::steps(6_040, 3_706, 2_048, TableUpdate::Dense),
+        "large_tables" | "large_tables_dense" => {
+            two_tower::steps(100_000, 434_000, 1_024, TableUpdate::Sparse)
+        }
         _ => {
             let (name, padded) = match name.strip_suffix("_unpadded") {
                 Some(name) => (name, false),

@@ -2,13 +2,13 @@
 
 use recsys::burn;
 use recsys::burn::module::{Module, Param};
-use recsys::burn::optim::{AdamConfig, GradientsParams};
 use recsys::burn::tensor::{Device, Tensor};
 use recsys::layers::{
     Init, LayerNorm, SequenceLayout, TransformerBlock, TransformerBlockConfig, id_tensor, sequence_embedding,
 };
 use recsys::losses::{SharedCandidates, binary_cross_entropy, candidate_logits};
 use recsys::rng::Rng;
+use recsys::training::{Stepper, TrainingConfig};
 
 use super::{D, DROPOUT, N_ITEMS};
 
@@ -85,16 +85,14 @@ impl Sasrec {
 }
 
 pub fn steps(loss: Loss, len: usize, padded: bool) -> Box<dyn FnMut()> {
-    let device = Device::flex().autodiff();
+    let device = Device::flex();
     let rng = &mut Rng::new(1);
     let batches: Vec<_> = (0..16).map(|_| Batch::draw(len, padded, rng)).collect();
-    let mut model = Some(Sasrec::new(len, rng, &device));
-    let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
+    let model = Sasrec::new(len, rng, &device);
+    let mut stepper = Some(Stepper::new(model, &TrainingConfig::default()).expect("valid settings"));
     let mut batches = batches.into_iter().cycle();
     Box::new(move || {
-        let (Some(sasrec), Some(batch)) = (model.take(), batches.next()) else { return };
-        let loss = sasrec.loss(&batch, loss, &device);
-        let gradients = GradientsParams::from_grads(loss.backward(), &sasrec);
-        model = Some(optimizer.step(1e-3, sasrec, gradients));
+        let (Some(before), Some(batch)) = (stepper.take(), batches.next()) else { return };
+        stepper = Some(before.step(1.0, |model| model.loss(&batch, loss, &device)).0);
     })
 }

@@ -130,6 +130,12 @@ pub(crate) fn zero_if_finite<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     x.inner().mul_scalar(0.0).sum()
 }
 
+/// Returns the buffers that lie idle between steps to the system.
+pub fn release_buffers() {
+    #[cfg(feature = "flex")]
+    buffer::clear();
+}
+
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to
 /// compare results and times.
 pub fn composed<R>(f: impl FnOnce() -> R) -> R {

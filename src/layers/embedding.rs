@@ -22,8 +22,9 @@ pub enum TableUpdate {
 /// A table of `n` vectors of width `d`, one for each id in `0..n`.
 ///
 /// Ids are plain numbers on the host, where batches are made: a sparse update needs the distinct ones, and
-/// nothing is read back from a device to find them. Only a [`Trainer`](crate::training::Trainer) collects
-/// the gradients of sparsely updated rows; in a training loop of your own, such a table is a constant.
+/// nothing is read back from a device to find them. The gradients of sparsely updated rows are collected by a
+/// [`Trainer`](crate::training::Trainer) or [`Stepper`](crate::training::Stepper); in another training loop
+/// such a table is a constant.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// `[n, d]`

@@ -4,15 +4,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
 use burn::tensor::{Bool, Bytes, Int, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::row_optimizer::RowSteps;
-use super::{BatchSource, History, Trainable, TrainingConfig};
+use super::{BatchSource, History, Stepper, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
 
 const FORMAT_VERSION: u32 = 1;
@@ -74,13 +73,9 @@ struct Manifest {
 /// A run as a checkpoint holds it.
 pub(super) struct Snapshot<M> {
     pub(super) standing: Standing,
-    /// The weights now, outside autodiff.
-    pub(super) model: M,
+    pub(super) stepper: Stepper<M>,
     /// The weights of the best epoch so far, outside autodiff.
     pub(super) best: Option<M>,
-    pub(super) optimizer: ModuleOptimizer,
-    /// The row optimizer of sparsely updated tables.
-    pub(super) rows: RowSteps,
 }
 
 /// The checkpoints of one run: a folder of folders, of which the last two are kept.
@@ -103,7 +98,7 @@ impl CheckpointDir {
         remove_dir(&scratch)?;
         fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
 
-        let Snapshot { standing, model, best, optimizer, rows } = snapshot;
+        let Snapshot { standing, stepper: Stepper { model, optimizer, rows, .. }, best } = snapshot;
         let mut sha256 = BTreeMap::new();
         let mut write = |name: &str, bytes: Result<Bytes, _>| {
             let path = scratch.join(name);
@@ -111,7 +106,7 @@ impl CheckpointDir {
             sha256.insert(name.to_owned(), checksum(&bytes));
             write_synced(&path, &bytes)
         };
-        write(MODEL, model.into_record().into_bytes())?;
+        write(MODEL, model.valid().into_record().into_bytes())?;
         if let Some(best) = best {
             write(BEST, best.into_record().into_bytes())?;
         }
@@ -203,20 +198,23 @@ fn read_checkpoint<M: Module>(
     let demand =
         |name: &str| read(name)?.ok_or_else(|| corrupt(&path, format!("a checksum of {name}"), "none"));
 
-    let model = load(&fresh.model, &checkpoint.join(MODEL), demand(MODEL)?)?;
+    let mut stepper = fresh.stepper.clone();
+    let untrained = stepper.model.valid();
+    let model = load(&untrained, &checkpoint.join(MODEL), demand(MODEL)?)?;
     let best = match read(BEST)? {
-        Some(bytes) => Some(load(&fresh.model, &checkpoint.join(BEST), bytes)?),
+        Some(bytes) => Some(load(&untrained, &checkpoint.join(BEST), bytes)?),
         None => manifest.standing.history.best().is_some().then(|| model.clone()),
     };
-    let optimizer = OptimizerRecord::from_bytes(demand(OPTIMIZER)?)
-        .map(|record| fresh.optimizer.clone().load_record(record))
+    stepper.optimizer = OptimizerRecord::from_bytes(demand(OPTIMIZER)?)
+        .map(|record| stepper.optimizer.load_record(record))
         .map_err(|error| corrupt(&checkpoint.join(OPTIMIZER), "the optimizer's moments", error))?;
-    let mut rows = fresh.rows.clone().after(&manifest.row_steps, &model);
+    stepper.rows = stepper.rows.after(&manifest.row_steps, &model);
     if !manifest.row_steps.is_empty() {
-        let moments = load(&rows.moments(), &checkpoint.join(ROWS), demand(ROWS)?)?;
-        rows = rows.with_moments(moments);
+        let moments = load(&stepper.rows.moments(), &checkpoint.join(ROWS), demand(ROWS)?)?;
+        stepper.rows = stepper.rows.with_moments(moments);
     }
-    Ok(Snapshot { standing: manifest.standing, model, best, optimizer, rows })
+    stepper.model = model.train();
+    Ok(Snapshot { standing: manifest.standing, stepper, best })
 }
 
 /// The module with the parameters of a file.

@@ -12,6 +12,7 @@ mod progress;
 mod retrieval_batches;
 mod row_optimizer;
 mod schedule;
+mod stepper;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod trainable;
@@ -23,5 +24,6 @@ pub use optimizer::{AdamConfig, Optimizer};
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches};
 pub use row_optimizer::RowOptimizer;
 pub use schedule::LearningRateSchedule;
+pub use stepper::Stepper;
 pub use trainable::{BatchSource, Trainable};
 pub use trainer::{Fitted, Trainer};

@@ -3,18 +3,14 @@ use std::thread;
 use std::time::Instant;
 
 use burn::module::{ModuleVisitor, Param};
-use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 
 use super::checkpoint::{CheckpointDir, Setting, Snapshot, Standing};
-use super::clipping::clip_global_norm;
 use super::prefetch::{Next, Prefetch};
 use super::progress::Progress;
-use super::row_optimizer::RowSteps;
-use super::{BatchSource, EpochSummary, History, Trainable, TrainingConfig};
+use super::{BatchSource, EpochSummary, History, Stepper, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::kernels::zero_if_finite;
-use crate::layers::row_tape;
+use crate::kernels::{self, zero_if_finite};
 
 /// The steps after which the losses are read from the device, all at once.
 const STEPS_PER_READ: usize = 50;
@@ -133,7 +129,11 @@ impl Trainer {
                 run.train(Prefetch::spawn(scope, source, epochs, skip), &mut validate)
             })?;
         }
-        Ok(Fitted { model: run.best.unwrap_or_else(|| run.model.valid()), history: run.standing.history })
+        kernels::release_buffers();
+        Ok(Fitted {
+            model: run.best.unwrap_or_else(|| run.stepper.into_model()),
+            history: run.standing.history,
+        })
     }
 }
 
@@ -141,13 +141,9 @@ impl Trainer {
 struct Run<M> {
     setting: Setting,
     n_steps: u64,
-    /// In training mode.
-    model: M,
+    stepper: Stepper<M>,
     /// The best weights so far, outside autodiff.
     best: Option<M>,
-    optimizer: ModuleOptimizer,
-    /// Of sparsely updated tables.
-    rows: RowSteps,
     standing: Standing,
     /// Losses that are still on the device.
     unread: Vec<Tensor<1>>,
@@ -162,18 +158,10 @@ impl<M: Trainable> Run<M> {
     /// The run where its last checkpoint left it, or at its beginning.
     fn start(config: &TrainingConfig, model: M, source: &impl BatchSource) -> Result<Self> {
         let n_batches = source.n_batches();
-        let Some(device) = model.devices().into_iter().next() else {
-            return Err(Error::input(Location::memory(), "a model with parameters", "none"));
-        };
         model.check_batches(&source.settings())?;
         let setting = Setting::new(config, source, &model);
-        let mut snapshot = Snapshot {
-            standing: Standing::default(),
-            model: model.valid(),
-            best: None,
-            optimizer: config.optimizer.init(&device),
-            rows: RowSteps::new(config),
-        };
+        let mut snapshot =
+            Snapshot { standing: Standing::default(), best: None, stepper: Stepper::new(model, config)? };
         let checkpoints = config.checkpoint_dir.as_deref().map(CheckpointDir::open).transpose()?;
         let mut last_checkpoint = None;
         if let Some(dir) = &checkpoints
@@ -186,10 +174,8 @@ impl<M: Trainable> Run<M> {
         Ok(Self {
             n_steps: config.epochs as u64 * n_batches as u64,
             setting,
-            model: snapshot.model.train(),
+            stepper: snapshot.stepper,
             best: snapshot.best,
-            optimizer: snapshot.optimizer,
-            rows: snapshot.rows,
             standing: snapshot.standing,
             unread: Vec::with_capacity(STEPS_PER_READ),
             checkpoints,
@@ -221,17 +207,10 @@ impl<M: Trainable> Run<M> {
     }
 
     fn step(mut self, batch: M::Batch) -> Result<Self> {
-        let (loss, tape) = row_tape::record(|| self.model.loss(batch));
-        self.unread.push(loss.clone().inner());
-        let mut grads = loss.backward();
-        let mut rows = tape.gradients(&mut grads);
-        let mut grads = GradientsParams::from_grads(grads, &self.model);
-        if let Some(max_norm) = self.config().max_gradient_norm {
-            (grads, rows) = clip_global_norm(&self.model, grads, rows, max_norm);
-        }
-        let step = self.standing.step + 1;
-        self.model = self.optimizer.step(self.learning_rate(step), self.model, grads);
-        self.model = self.rows.step(self.schedule_factor(step), self.model, rows);
+        let factor = self.schedule_factor(self.standing.step + 1);
+        let loss;
+        (self.stepper, loss) = self.stepper.step(factor, |model| model.loss(batch));
+        self.unread.push(loss);
         self.standing.step += 1;
         self.standing.steps_in_epoch += 1;
         self.progress.step();
@@ -261,7 +240,7 @@ impl<M: Trainable> Run<M> {
             return Err(Error::input(Location::memory(), "at least one batch in an epoch", "none"));
         }
         self.read_losses()?;
-        let model = self.model.valid();
+        let model = self.stepper.model.valid();
         self.check_weights(&model)?;
 
         let epoch = self.standing.history.epochs.len() + 1;
@@ -356,7 +335,7 @@ impl<M: Trainable> Run<M> {
 
     fn write_checkpoint(&mut self) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
-        let model = self.model.valid();
+        let model = self.stepper.model.valid();
         self.check_weights(&model)?;
         let mut standing = self.standing.clone();
         if standing.steps_in_epoch > 0 {
@@ -366,10 +345,8 @@ impl<M: Trainable> Run<M> {
             && standing.history.best().is_some_and(|best| best.epoch == standing.history.epochs.len());
         let snapshot = Snapshot {
             standing,
-            model,
             best: self.best.clone().filter(|_| !best_is_now),
-            optimizer: self.optimizer.clone(),
-            rows: self.rows.clone(),
+            stepper: self.stepper.clone(),
         };
         self.last_checkpoint = Some(checkpoints.write(&self.setting, snapshot)?);
         Ok(())

@@ -1,5 +1,5 @@
 use super::simd;
-use crate::rng::mix;
+use crate::rng::{Rng, mix};
 
 /// Which elements dropout keeps: a hash of the seed and the element's place, so that it is the same for
 /// any number of threads, and is computed again rather than stored.
@@ -20,6 +20,11 @@ impl Mask {
             threshold: (p * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - p)) as f32,
         }
+    }
+
+    /// A mask with a seed drawn from `rng`; none without a generator (inference) or for p = 0.
+    pub(crate) fn draw(p: f64, rng: Option<&mut Rng>) -> Option<Self> {
+        rng.filter(|_| p > 0.0).map(|rng| Self::new(p, rng.next_u64()))
     }
 
     /// The mask of the elements from a place on: places count within 2³² elements.

@@ -19,9 +19,13 @@ mod activation;
 #[cfg(feature = "flex")]
 mod array;
 #[cfg(feature = "flex")]
+mod attention;
+#[cfg(feature = "flex")]
 mod buffer;
 #[cfg(feature = "flex")]
 mod candidate_logits;
+#[cfg(feature = "flex")]
+mod cross_entropy;
 #[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
@@ -31,6 +35,8 @@ mod extension;
 #[cfg(feature = "flex")]
 mod l2_normalize;
 #[cfg(feature = "flex")]
+mod layer_norm;
+#[cfg(feature = "flex")]
 mod linear;
 #[cfg(feature = "flex")]
 mod logistic_loss;
@@ -39,6 +45,9 @@ mod mask;
 mod matrix;
 #[cfg(feature = "flex")]
 mod parallel;
+#[cfg(feature = "flex")]
+mod sequence_embedding;
+mod sequence_layout;
 mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
@@ -47,7 +56,11 @@ pub use activation::Activation;
 #[cfg(feature = "flex")]
 pub(crate) use array::Array;
 #[cfg(feature = "flex")]
+pub(crate) use attention::CausalAttention;
+#[cfg(feature = "flex")]
 pub(crate) use candidate_logits::CandidateLogits;
+#[cfg(feature = "flex")]
+pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 #[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
@@ -57,10 +70,15 @@ pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
 #[cfg(feature = "flex")]
 pub(crate) use l2_normalize::L2Normalize;
 #[cfg(feature = "flex")]
+pub(crate) use layer_norm::LayerNorm;
+#[cfg(feature = "flex")]
 pub(crate) use linear::Linear;
 #[cfg(feature = "flex")]
 pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use mask::Mask;
+#[cfg(feature = "flex")]
+pub(crate) use sequence_embedding::SequenceEmbedding;
+pub use sequence_layout::SequenceLayout;
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };

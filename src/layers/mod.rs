@@ -2,23 +2,35 @@
 //! [`Rng`](crate::rng::Rng), never from the device's global generator.
 
 mod activation;
+mod attention;
 mod dropout;
 mod embedding;
 mod init;
 mod l2_normalize;
+mod layer_norm;
 mod linear;
 mod mlp;
 mod pooling;
+mod sequence_embedding;
+mod transformer;
 
 pub use activation::Activation;
+pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
 pub use dropout::{dropout, dropout_add};
 pub use embedding::MultiHotEmbedding;
 pub(crate) use embedding::check_ids;
 pub use init::Init;
 pub use l2_normalize::l2_normalize;
+pub use layer_norm::LayerNorm;
+#[cfg(all(test, feature = "flex"))]
+pub(crate) use layer_norm::layer_norm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pooling::{HistoryPooling, Pooling};
+pub use sequence_embedding::sequence_embedding;
+pub use transformer::{TransformerBlock, TransformerBlockConfig};
+
+pub use crate::kernels::SequenceLayout;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

@@ -1,0 +1,199 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::layers::{
+    Activation, CausalSelfAttention, CausalSelfAttentionConfig, LayerNorm, Mlp, MlpConfig, SequenceLayout,
+    dropout_add,
+};
+use crate::rng::Rng;
+
+/// The settings of a [`TransformerBlock`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `d_model` | – | width of the rows | ≥ 1 |
+/// | `n_heads` | 1 | heads of the attention | a divisor of `d_model` |
+/// | `d_hidden` | `d_model` | width of the hidden layer | ≥ 1 |
+/// | `activation` | ReLU | of the hidden layer | |
+/// | `dropout` | 0 | probability of dropping, in training, an attention probability, a hidden unit, an output | [0, 1) |
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransformerBlockConfig {
+    /// The width of the rows.
+    pub d_model: usize,
+    /// The number of heads.
+    pub n_heads: usize,
+    /// The width of the hidden layer.
+    pub d_hidden: usize,
+    /// The non-linearity of the hidden layer.
+    pub activation: Activation,
+    /// The probability of dropping an attention probability, a hidden unit, or an output in training.
+    pub dropout: f64,
+}
+
+impl TransformerBlockConfig {
+    /// One head and a hidden layer as wide as the rows, without dropout.
+    pub fn new(d_model: usize) -> Self {
+        Self { d_model, n_heads: 1, d_hidden: d_model, activation: Activation::Relu, dropout: 0.0 }
+    }
+
+    /// Sets the number of heads.
+    pub fn with_heads(mut self, n_heads: usize) -> Self {
+        self.n_heads = n_heads;
+        self
+    }
+
+    /// Sets the width of the hidden layer.
+    pub fn with_hidden(mut self, d_hidden: usize) -> Self {
+        self.d_hidden = d_hidden;
+        self
+    }
+
+    /// Sets the non-linearity of the hidden layer.
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Sets every dropout.
+    pub fn with_dropout(mut self, dropout: f64) -> Self {
+        self.dropout = dropout;
+        self
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// A width of 0, a number of heads that does not divide `d_model`, or a dropout outside [0, 1).
+    pub fn validate(&self) -> Result<()> {
+        if self.d_hidden == 0 {
+            return Err(Error::config("TransformerBlockConfig::d_hidden", "at least 1", 0));
+        }
+        self.attention().validate()
+    }
+
+    /// Fresh weights.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self, rng: &mut Rng, device: &Device) -> Result<TransformerBlock> {
+        self.validate()?;
+        let feed_forward = MlpConfig::new(self.d_model)
+            .with_hidden([self.d_hidden])
+            .with_activation(self.activation)
+            .with_dropout(self.dropout);
+        Ok(TransformerBlock {
+            attention_norm: LayerNorm::new(self.d_model, device),
+            attention: self.attention().init(rng, device)?,
+            feed_forward_norm: LayerNorm::new(self.d_model, device),
+            feed_forward: feed_forward.init(self.d_model, rng, device)?,
+            dropout: self.dropout,
+        })
+    }
+
+    fn attention(&self) -> CausalSelfAttentionConfig {
+        CausalSelfAttentionConfig { d_model: self.d_model, n_heads: self.n_heads, dropout: self.dropout }
+    }
+}
+
+/// A pre-norm transformer block (Xiong et al. 2020, "On layer normalization in the transformer
+/// architecture", table 1):
+///
+/// x ← x + dropout(attention(norm(x))), x ← x + dropout(mlp(norm(x))),
+///
+/// with [`CausalSelfAttention`] and an [`Mlp`] of one hidden layer.
+#[derive(Module, Debug)]
+pub struct TransformerBlock {
+    attention_norm: LayerNorm,
+    attention: CausalSelfAttention,
+    feed_forward_norm: LayerNorm,
+    feed_forward: Mlp,
+    #[module(skip)]
+    dropout: f64,
+}
+
+impl TransformerBlock {
+    /// The output of every row; `rng` draws the dropout masks in training and is `None` in inference.
+    ///
+    /// # Shapes
+    /// - x: `[layout.n_rows(), d_model]`
+    /// - output: `[layout.n_rows(), d_model]`
+    pub fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
+        let attended =
+            self.attention.forward(self.attention_norm.forward(x.clone()), layout, rng.as_deref_mut());
+        let x = dropout_add(attended, x, self.dropout, rng.as_deref_mut());
+        let mapped = self.feed_forward.forward(self.feed_forward_norm.forward(x.clone()), rng.as_deref_mut());
+        dropout_add(mapped, x, self.dropout, rng)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::kernels::{self, twin};
+    use crate::layers::read;
+
+    const D: usize = 8;
+
+    fn rows(n: usize) -> Vec<f32> {
+        twin::normal(n * D, 4)
+    }
+
+    fn block(config: TransformerBlockConfig, device: &Device) -> TransformerBlock {
+        config.init(&mut Rng::new(2), device).unwrap()
+    }
+
+    /// Output and the gradient of the input for Σ output².
+    fn run(lengths: &[usize], config: TransformerBlockConfig, rng: Option<&mut Rng>) -> [Vec<f32>; 2] {
+        let device = Device::flex().autodiff();
+        let layout = SequenceLayout::new(lengths.iter().copied());
+        let n = layout.n_rows();
+        let x = Tensor::from_data(TensorData::new(rows(n), [n, D]), &device).require_grad();
+        let y = block(config, &device).forward(x.clone(), &layout, rng);
+        let gradients = y.clone().square().sum().backward();
+        [y.inner(), x.grad(&gradients).unwrap()].map(|tensor| read(tensor).unwrap())
+    }
+
+    #[test]
+    fn fused_equals_composed() {
+        let config = TransformerBlockConfig::new(D).with_heads(2).with_hidden(5).with_dropout(0.3);
+        for activation in [Activation::Relu, Activation::Gelu] {
+            let run = || run(&[5, 0, 40, 1], config.with_activation(activation), Some(&mut Rng::new(8)));
+            for (fused, composed) in run().concat().iter().zip(kernels::composed(run).concat()) {
+                assert!((fused - composed).abs() < 1e-4 * (1.0 + composed.abs()), "{fused} {composed}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_sequence_is_on_its_own_and_looks_back_only() {
+        let config = TransformerBlockConfig::new(D).with_heads(4).with_dropout(0.3);
+        let together = run(&[3, 4], config, None);
+        let first = run(&[3], config, None);
+        let prefix = run(&[2], config, None);
+        for (found, expected) in
+            first.concat().iter().zip([&together[0][..3 * D], &together[1][..3 * D]].concat())
+        {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+        for (found, expected) in prefix[0].iter().zip(&first[0]) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_errors() {
+        let config = TransformerBlockConfig::new(6);
+        for config in [
+            TransformerBlockConfig::new(0),
+            config.with_heads(4),
+            config.with_hidden(0),
+            config.with_dropout(-0.1),
+        ] {
+            assert!(config.init(&mut Rng::new(0), &Device::flex()).is_err(), "{config:?}");
+        }
+    }
+}

@@ -96,7 +96,11 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
 /// Ids of a tensor on the CPU's own backend.
 #[cfg(feature = "flex")]
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
-    ids.into_data().iter().collect()
+    let ids = ids.into_data();
+    match ids.as_slice::<i32>() {
+        Ok(ids) => ids.iter().map(|&id| id.into()).collect(),
+        Err(_) => ids.iter().collect(),
+    }
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

@@ -118,7 +118,11 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
 /// Ids of a tensor on the CPU's own backend.
 #[cfg(feature = "flex")]
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
-    ids.into_data().iter().collect()
+    let ids = ids.into_data();
+    match ids.as_slice::<i32>() {
+        Ok(ids) => ids.iter().map(|&id| id.into()).collect(),
+        Err(_) => ids.iter().collect(),
+    }
 }
 
 /// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.

@@ -9,7 +9,7 @@ pub(super) fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -
     if tasks.len() < 2 || rayon::current_num_threads() == 1 {
         tasks.into_iter().map(f).collect()
     } else {
-        tasks.into_par_iter().with_max_len(1).map(|task| f(task)).collect()
+        tasks.into_par_iter().with_max_len(1).map(&f).collect()
     }
 }
 

@@ -179,8 +179,7 @@ fn sparse_equals_dense_where_every_step_names_every_row() {
     let l2 = AdamConfig { weight_decay: 0.1, ..AdamConfig::default() };
     for optimizer in [Optimizer::adam(), Optimizer::adamw(0.1), Optimizer::Adam(l2)] {
         for max_norm in [None, Some(0.3)] {
-            let config =
-                TrainingConfig { max_gradient_norm: max_norm, ..config().with_optimizer(optimizer) };
+            let config = TrainingConfig { max_gradient_norm: max_norm, ..config().with_optimizer(optimizer) };
             let dense = fit(config.clone(), TableUpdate::Dense, &EVERY_ROW).unwrap();
             let sparse = fit(config.clone(), TableUpdate::Sparse, &EVERY_ROW).unwrap();
             close(&sparse.model.weights(), &dense.model.weights(), 2e-5);
@@ -316,10 +315,8 @@ fn a_table_of_ones_own_is_changed_in_place() {
         let address = values.as_ptr();
         let device = Device::flex();
         let weight = Tensor::from_data(TensorData::new(values, [1_000, 8]), &device);
-        let model = Bare {
-            table: Embedding::from_weight(weight, update),
-            bias: Param::from_data([1.0], &device),
-        };
+        let model =
+            Bare { table: Embedding::from_weight(weight, update), bias: Param::from_data([1.0], &device) };
         let fitted = Trainer::new(config()).unwrap().fit(model, &Ids, |_| Ok(vec![])).unwrap();
         let Bare { table, .. } = fitted.model;
         let after = table.into_weight().into_data().try_into_vec::<f32>().unwrap();

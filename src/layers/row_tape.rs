@@ -3,7 +3,6 @@
 //! the leaf is the gradient of those rows, and there is no other.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use burn::module::ParamId;
 use burn::tensor::{Gradients, Tensor};
@@ -69,16 +68,20 @@ impl RowTape {
         self.0.is_empty()
     }
 
-    /// One gradient for each table that the loss depends on, in the order of the tables' ids. Rows gathered
-    /// more than once have their gradients summed in the order of the gathers.
+    /// One gradient for each table that the loss depends on, in the order of their first gathers (parameter
+    /// ids are random numbers, and the order must not be). Rows gathered more than once have their gradients
+    /// summed in the order of the gathers.
     pub(crate) fn gradients(self, gradients: &mut Gradients) -> Vec<RowGradient> {
-        let mut tables: BTreeMap<u64, Vec<RowGradient>> = BTreeMap::new();
+        let mut tables: Vec<Vec<RowGradient>> = Vec::new();
         for Gathered { table, rows, leaf } in self.0 {
-            if let Some(gradient) = leaf.grad_remove(gradients) {
-                tables.entry(table.val()).or_default().push(RowGradient { table, rows, gradient });
+            let Some(gradient) = leaf.grad_remove(gradients) else { continue };
+            let gradient = RowGradient { table, rows, gradient };
+            match tables.iter_mut().find(|gradients| gradients[0].table == table) {
+                Some(gradients) => gradients.push(gradient),
+                None => tables.push(vec![gradient]),
             }
         }
-        tables.into_values().filter_map(merge).collect()
+        tables.into_iter().filter_map(merge).collect()
     }
 }
 

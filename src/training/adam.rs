@@ -154,6 +154,7 @@ mod tests {
         let weights = Tensor::<1>::from_data(TensorData::new(values, [20_000]), &device);
         let (weights, state) = adam.step(0.1, weights, grad(), None);
         let (weights, _) = adam.step(0.1, weights, grad(), state);
-        assert_eq!(kernels::into_values(weights).as_ptr(), address);
+        let weights = kernels::into_values(weights);
+        assert_eq!(weights.as_ptr(), address);
     }
 }

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use recsys::error::Result;
+use recsys::layers::{Embedding, Init, TableUpdate, id_tensor};
 use recsys::rng::Rng;
 use recsys::training::{
     BatchSource, History, LearningRateSchedule, Optimizer, Trainable, Trainer, TrainingConfig,
@@ -24,34 +25,34 @@ const WIDTH: usize = 8;
 const BATCH_SIZE: usize = 64;
 const N_BATCHES: usize = 40;
 
-/// Logistic matrix factorisation: the score of a user and an item is u · v + b.
+/// Logistic matrix factorisation: the score of a user and an item is u · v + b; users are updated sparsely.
 #[derive(Module, Debug)]
 struct Factors {
-    users: Param<Tensor<2>>,
-    items: Param<Tensor<2>>,
+    users: Embedding,
+    items: Embedding,
     bias: Param<Tensor<1>>,
 }
 
 /// Users, items, and 1 where the user likes the item, else 0.
-type Events = (Vec<i32>, Vec<i32>, Vec<f32>);
+type Events = (Vec<u32>, Vec<u32>, Vec<f32>);
 
 impl Factors {
     fn new() -> Self {
         let device = Device::flex();
         let mut rng = Rng::new(3);
-        let mut table = |rows: usize| {
-            let values: Vec<f32> = (0..rows * WIDTH).map(|_| 0.1 * rng.normal() as f32).collect();
-            Param::from_data(TensorData::new(values, [rows, WIDTH]), &device)
+        let mut table = |rows: usize, update| {
+            Embedding::new([rows, WIDTH], Init::Normal { std: 0.1 }, update, &mut rng, &device)
         };
         Self {
-            users: table(N_USERS),
-            items: table(N_ITEMS),
+            users: table(N_USERS, TableUpdate::Sparse),
+            items: table(N_ITEMS, TableUpdate::Dense),
             bias: Param::from_data(TensorData::new(vec![0.0f32; N_ITEMS], [N_ITEMS]), &device),
         }
     }
 
     fn bits(&self) -> Vec<u32> {
-        let parts = [self.users.val().into_data(), self.items.val().into_data(), self.bias.val().into_data()];
+        let parts =
+            [self.users.weight().into_data(), self.items.weight().into_data(), self.bias.val().into_data()];
         parts.iter().flat_map(|data| data.iter::<f32>().map(f32::to_bits).collect::<Vec<_>>()).collect()
     }
 }
@@ -60,12 +61,11 @@ impl Trainable for Factors {
     type Batch = Events;
 
     fn loss(&self, (users, items, labels): Events) -> Tensor<1> {
-        let device = self.users.val().device();
-        let ids = |ids: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(ids, [BATCH_SIZE]), &device);
-        let (users, items) = (ids(users), ids(items));
+        let device = self.bias.val().device();
         let labels = Tensor::<1>::from_data(TensorData::new(labels, [BATCH_SIZE]), &device);
-        let vectors = self.users.val().select(0, users) * self.items.val().select(0, items.clone());
-        let logits = vectors.sum_dim(1).squeeze_dim::<1>(1) + self.bias.val().select(0, items);
+        let vectors = self.users.forward(&users) * self.items.forward(&items);
+        let biases = self.bias.val().select(0, id_tensor(&items, &device));
+        let logits = vectors.sum_dim(1).squeeze_dim::<1>(1) + biases;
         // −log σ(±x) = log(1 + e^∓x)
         let signs = labels.mul_scalar(-2.0).add_scalar(1.0);
         (logits * signs).exp().add_scalar(1.0).log().mean()
@@ -85,8 +85,8 @@ impl BatchSource for Checkerboard {
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Events> + Send + '_> {
         Box::new((0..N_BATCHES).map(move |batch| {
             let mut rng = Rng::stream(11, &[epoch as u64, batch as u64]);
-            let users: Vec<i32> = (0..BATCH_SIZE).map(|_| rng.below(N_USERS) as i32).collect();
-            let items: Vec<i32> = (0..BATCH_SIZE).map(|_| rng.below(N_ITEMS) as i32).collect();
+            let users: Vec<u32> = (0..BATCH_SIZE).map(|_| rng.below(N_USERS) as u32).collect();
+            let items: Vec<u32> = (0..BATCH_SIZE).map(|_| rng.below(N_ITEMS) as u32).collect();
             let labels = users.iter().zip(&items).map(|(u, i)| f32::from((u + i) % 2 == 0)).collect();
             (users, items, labels)
         }))

@@ -7,7 +7,7 @@ mod common;
 use std::process::Command;
 
 use common::check_recaller;
-use recsys::layers::{MlpConfig, Pooling};
+use recsys::layers::{MlpConfig, Pooling, TableUpdate};
 use recsys::losses::RetrievalLoss;
 use recsys::metrics::{Evaluation, HeldOut, RankingMetric, evaluate};
 use recsys::models::recall::{
@@ -82,13 +82,18 @@ fn every_loss_beats_popularity() {
         small(RetrievalLoss::Bpr { n_negatives: 4 }),
         small(RetrievalLoss::BinaryCrossEntropy { n_negatives: 4 }),
         TwoTowerConfig { user_embedding: true, ..small(RetrievalLoss::FullSoftmax) },
+        TwoTowerConfig {
+            table_update: TableUpdate::Sparse,
+            user_embedding: true,
+            ..small(sampled_softmax())
+        },
         TwoTowerConfig { normalize: false, temperature: 1.0, ..small(RetrievalLoss::FullSoftmax) },
     ];
     for config in configs {
         let measured = evaluate_test(&recaller(fit(&config, 15)));
         let comparison = measured.compare("two-tower", &baseline, "popularity", 1).unwrap();
         let recall = comparison.metric("recall@10").unwrap();
-        let what = (config.loss, config.user_embedding, config.normalize);
+        let what = (config.loss, config.user_embedding, config.normalize, config.table_update);
         println!("{what:?}: {:.3}, popularity {:.3}", recall.a, recall.b);
         assert!(recall.difference.interval.unwrap().low > 0.0, "{what:?}: {recall:?}");
     }
@@ -106,14 +111,16 @@ fn recency_sees_the_order_that_the_mean_does_not() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits_beside_other_threads() {
-    let bits = || -> Vec<u32> {
-        let model = fit(&small(sampled_softmax()), 2);
-        model.item_vectors().unwrap().iter().map(|number| number.to_bits()).collect()
-    };
-    let alone = bits();
-    let together: Vec<_> = (0..3).map(|_| std::thread::spawn(bits)).collect();
-    for thread in together {
-        assert!(thread.join().unwrap() == alone, "the weights differ");
+    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+        let bits = move || -> Vec<u32> {
+            let model = fit(&TwoTowerConfig { table_update, ..small(sampled_softmax()) }, 2);
+            model.item_vectors().unwrap().iter().map(|number| number.to_bits()).collect()
+        };
+        let alone = bits();
+        let together: Vec<_> = (0..3).map(|_| std::thread::spawn(bits)).collect();
+        for thread in together {
+            assert!(thread.join().unwrap() == alone, "the weights differ");
+        }
     }
 }
 
@@ -233,7 +240,8 @@ fn print_the_answers_of_a_bundle() {
 #[test]
 fn a_bundle_answers_alike_in_another_process() {
     let (data, split) = data();
-    let model = fit(&TwoTowerConfig { user_embedding: true, ..small(sampled_softmax()) }, 1);
+    let table_update = TableUpdate::Sparse;
+    let model = fit(&TwoTowerConfig { user_embedding: true, table_update, ..small(sampled_softmax()) }, 1);
     let bundle = TwoTowerBundle {
         index: index(&model),
         model,

@@ -43,6 +43,21 @@ impl Bags {
         (&self.rows[entries.clone()], &self.weights[entries])
     }
 
+    /// # Panics
+    /// If a row is not one of a table of `n_rows`.
+    pub(crate) fn check(&self, n_rows: usize) {
+        if let Some(row) = self.rows.iter().find(|&&row| row as usize >= n_rows) {
+            panic!("row {row} of a table of {n_rows} rows");
+        }
+    }
+
+    /// Where the bags from `start` on, counted with their entries, reach `size`, or end.
+    #[cfg(feature = "flex")]
+    pub(crate) fn end_of_part(&self, start: usize, size: usize) -> usize {
+        let count = |bag: usize| self.starts[bag] as usize + bag;
+        (start + 1..self.len()).find(|&end| count(end) >= count(start) + size).unwrap_or(self.len())
+    }
+
     /// These bags, in this order.
     pub(crate) fn select(&self, bags: &[u32]) -> Self {
         let mut selected = Self::default();
@@ -85,7 +100,7 @@ impl Bags {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
 
@@ -104,6 +119,7 @@ mod tests {
         lists.iter().for_each(|list| bags.push(list.clone()));
         assert_eq!(entries(&bags), lists);
         assert_eq!(bags.bag_of_each(), [0, 0, 0, 2]);
+        assert_eq!([0, 1, 2].map(|start| bags.end_of_part(start, 2)), [1, 3, 3]);
         let transposed = bags.transpose(5);
         let expected = [vec![(0, 0.5), (2, 4.0)], vec![], vec![], vec![(0, 1.0), (0, 2.0)], vec![]];
         assert_eq!(entries(&transposed), expected);

@@ -1,8 +1,10 @@
+use std::ops::Range;
+
 use super::simd::{axpy, vectorized};
 use super::{Array, Bags, Kernel, buffer, parallel};
 
-/// The numbers that one part of the work writes.
-const PART: usize = 1 << 15;
+/// The numbers that one part of the work reads and writes.
+const PART: usize = 1 << 16;
 
 /// y_i = Σ_k w_ik · table[row_ik] over the entries k of bag i. Its gradient is an embedding bag too: the
 /// transposed bags, over the gradient of y.
@@ -16,11 +18,9 @@ impl EmbeddingBag {
     /// Bags over a table of `n_rows` rows.
     ///
     /// # Panics
-    /// If the table has not all of their rows.
+    /// As [`Bags::check`].
     pub(crate) fn new(bags: Bags, n_rows: usize) -> Self {
-        if let Some(row) = bags.rows.iter().find(|&&row| row as usize >= n_rows) {
-            panic!("row {row} of a table of {n_rows} rows");
-        }
+        bags.check(n_rows);
         Self { bags, n_rows }
     }
 }
@@ -29,7 +29,7 @@ impl EmbeddingBag {
 /// weight 1 keeps every bit; at 0, for gradients that are summed as Burn sums them.
 fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
     let mut sums = buffer::take(bags.len() * d);
-    parallel::rows(&mut sums, d, PART / d.max(1), |range, sums| {
+    parallel::each(parts(bags, &mut sums, d), |(range, sums)| {
         vectorized(
             #[inline(always)]
             move || {
@@ -44,6 +44,21 @@ fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
         );
     });
     sums
+}
+
+/// Stretches of bags with their sums, each of about the same number of sums and entries: a few rows of a
+/// table may stand in most bags. How the bags are cut changes no bit.
+fn parts<'a>(bags: &Bags, mut sums: &'a mut [f32], d: usize) -> Vec<(Range<usize>, &'a mut [f32])> {
+    let size = (PART / d.max(1)).max(1);
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while start < bags.len() {
+        let end = bags.end_of_part(start, size);
+        let (part, rest) = sums.split_at_mut((end - start) * d);
+        parts.push((start..end, part));
+        (start, sums) = (end, rest);
+    }
+    parts
 }
 
 impl Kernel<1> for EmbeddingBag {

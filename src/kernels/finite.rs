@@ -20,3 +20,26 @@ impl Kernel<1> for ZeroIfFinite {
         unreachable!("weights outside autodiff have no gradient {grad:?}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use crate::kernels::{composed, zero_if_finite};
+
+    #[test]
+    fn one_number_that_is_not_finite_is_enough() {
+        const N: usize = 600_001;
+        let with = |place: usize, value: f32| {
+            let mut x = vec![1e30; N];
+            x[place] = value;
+            Tensor::<1>::from_floats(&x[..], &Device::flex())
+        };
+        for place in [0, 300_000, N - 1] {
+            for (value, finite) in [(-3.4e38, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
+                let run = || zero_if_finite(with(place, value)).into_scalar::<f32>() == 0.0;
+                assert_eq!([run(), composed(run)], [finite; 2], "{value} at {place}");
+            }
+        }
+    }
+}

@@ -3,7 +3,6 @@
 //! the leaf is the gradient of those rows, and there is no other.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use burn::module::ParamId;
 use burn::tensor::{Gradients, Tensor};
@@ -69,16 +68,20 @@ impl RowTape {
         self.0.is_empty()
     }
 
-    /// One gradient for each table that the loss depends on, in the order of the tables' ids. Rows gathered
-    /// more than once have their gradients summed in the order of the gathers.
+    /// One gradient for each table that the loss depends on, in the order of their first gathers (parameter
+    /// ids are random numbers, and the order must not be). Rows gathered more than once have their gradients
+    /// summed in the order of the gathers.
     pub(crate) fn gradients(self, gradients: &mut Gradients) -> Vec<RowGradient> {
-        let mut tables: BTreeMap<u64, Vec<RowGradient>> = BTreeMap::new();
+        let mut tables: Vec<Vec<RowGradient>> = Vec::new();
         for Gathered { table, rows, leaf } in self.0 {
-            if let Some(gradient) = leaf.grad_remove(gradients) {
-                tables.entry(table.val()).or_default().push(RowGradient { table, rows, gradient });
+            let Some(gradient) = leaf.grad_remove(gradients) else { continue };
+            let gradient = RowGradient { table, rows, gradient };
+            match tables.iter_mut().find(|gradients| gradients[0].table == table) {
+                Some(gradients) => gradients.push(gradient),
+                None => tables.push(vec![gradient]),
             }
         }
-        tables.into_values().filter_map(merge).collect()
+        tables.into_iter().filter_map(merge).collect()
     }
 }
 
@@ -93,4 +96,65 @@ fn merge(mut parts: Vec<RowGradient>) -> Option<RowGradient> {
     let all = Tensor::cat(parts.into_iter().map(|part| part.gradient).collect(), 0);
     let gradient = sum_by_position(all, positions, rows.len());
     Some(RowGradient { table, rows, gradient })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::module::Module;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::layers::{Embedding, Init, TableUpdate, read};
+    use crate::rng::Rng;
+
+    fn table(update: TableUpdate) -> Embedding {
+        let (device, rng) = (Device::flex(), &mut Rng::new(1));
+        Embedding::new([9, 2], Init::Normal { std: 1.0 }, update, rng, &device).train()
+    }
+
+    /// Looks the table up twice.
+    fn loss(table: &Embedding) -> Tensor<1> {
+        let [x, y] = [&[7, 3, 7][..], &[1, 7, 3]].map(|ids| table.forward(ids));
+        (x * y.square()).sum()
+    }
+
+    #[test]
+    fn gradients_of_two_lookups_are_summed_and_equal_the_dense_ones() {
+        let [dense, sparse] = [TableUpdate::Dense, TableUpdate::Sparse].map(table);
+        let expected = read(dense.weight().grad(&loss(&dense).backward()).unwrap()).unwrap();
+        let other = table(TableUpdate::Sparse);
+        let (loss, tape) = record(|| {
+            other.forward(&[0]);
+            loss(&sparse)
+        });
+        let gradients = tape.gradients(&mut loss.backward());
+        let [RowGradient { rows, gradient, .. }] = &gradients[..] else { panic!("{gradients:?}") };
+        assert_eq!(*rows, [1, 3, 7]);
+        let found = read(gradient.clone()).unwrap();
+        for (place, &row) in rows.iter().enumerate() {
+            for j in 0..2 {
+                let expected = expected[row as usize * 2 + j];
+                approx::assert_relative_eq!(found[place * 2 + j], expected, max_relative = 1e-5);
+            }
+        }
+        let others = (0..9).filter(|row| !rows.contains(row));
+        assert!(others.flat_map(|row| [2 * row, 2 * row + 1]).all(|at| expected[at as usize] == 0.0));
+    }
+
+    #[test]
+    fn nothing_is_recorded_outside_nor_outside_autodiff_nor_after_a_panic() {
+        let sparse = table(TableUpdate::Sparse);
+        let vectors = sparse.forward(&[4, 4]);
+        assert!(!vectors.is_require_grad() && !is_recording());
+        let (inference, tape) = record(|| sparse.valid().forward(&[4, 4]));
+        assert!(tape.is_empty() && !inference.is_autodiff());
+        assert_eq!(read(inference).unwrap(), read(vectors.inner()).unwrap());
+
+        let (_, outer) = record(|| {
+            let inner = std::panic::catch_unwind(|| record(|| panic!("in the inner recording")));
+            assert!(inner.is_err() && is_recording());
+            sparse.forward(&[2]);
+        });
+        assert!(!outer.is_empty() && !is_recording());
+    }
 }

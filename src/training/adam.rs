@@ -1,5 +1,5 @@
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamState, AdamWState, Optimizer as _};
+use burn::optim::{AdamState, AdamWState};
 use burn::tensor::{Device, Tensor};
 
 use super::AdamConfig;
@@ -9,8 +9,9 @@ use crate::kernels;
 /// Burn's Adam and AdamW, in one pass over memory on Flex; equal to the bit, with the same saved state.
 #[derive(Clone)]
 pub(super) struct Adam {
-    config: AdamConfig,
     burn: Burn,
+    #[cfg(feature = "flex")]
+    kernel: kernels::Adam,
 }
 
 #[derive(Clone)]
@@ -30,15 +31,17 @@ impl Adam {
             let adam = burn::optim::AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
             Burn::Adam(adam.with_epsilon(epsilon).with_weight_decay(decay).build())
         };
-        Self { config, burn }
+        Self {
+            burn,
+            #[cfg(feature = "flex")]
+            kernel: kernels::Adam { beta_1, beta_2, epsilon, weight_decay, decoupled },
+        }
     }
 
-    /// The formula of these settings.
+    /// The same rule as a kernel.
     #[cfg(feature = "flex")]
     pub(super) fn kernel(&self) -> kernels::Adam {
-        let AdamConfig { beta_1, beta_2, epsilon, weight_decay } = self.config;
-        let decoupled = matches!(self.burn, Burn::AdamW(_));
-        kernels::Adam { beta_1, beta_2, epsilon, weight_decay, decoupled }
+        self.kernel
     }
 }
 
@@ -55,7 +58,7 @@ impl burn::optim::Optimizer for Adam {
     ) -> (Tensor<D>, Option<AdamState<D>>) {
         #[cfg(feature = "flex")]
         if kernels::fused(&tensor) {
-            let (tensor, state) = fused_step(self.kernel(), learning_rate, tensor, grad, state);
+            let (tensor, state) = fused_step(self.kernel, learning_rate, tensor, grad, state);
             return (tensor, Some(state));
         }
         match &self.burn {
@@ -101,6 +104,7 @@ fn fused_step<const D: usize>(
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::optim::Optimizer as _;
     use burn::tensor::TensorData;
 
     use super::*;
@@ -150,6 +154,7 @@ mod tests {
         let weights = Tensor::<1>::from_data(TensorData::new(values, [20_000]), &device);
         let (weights, state) = adam.step(0.1, weights, grad(), None);
         let (weights, _) = adam.step(0.1, weights, grad(), state);
-        assert_eq!(kernels::into_values(weights).as_ptr(), address);
+        let weights = kernels::into_values(weights);
+        assert_eq!(weights.as_ptr(), address);
     }
 }

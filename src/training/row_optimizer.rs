@@ -252,7 +252,9 @@ struct Restore<'a> {
 
 impl ModuleVisitor for Restore<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(&steps) = self.steps.get(&param.id.val()) {
+        if D == 2
+            && let Some(&steps) = self.steps.get(&param.id.val())
+        {
             let state = self.optimizer.fresh(&matrix(param.val()));
             self.optimizer.tables.insert(param.id.val(), RowState { steps, ..state });
         }

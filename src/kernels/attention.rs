@@ -10,7 +10,7 @@ const PART: usize = 64;
 /// softmax(Q Kᵀ / √d_head) V from the rows `[q | k | v]` of width 3 d, with dropout on the probabilities.
 ///
 /// Probabilities are computed for 16 queries at a time and never kept: the way back computes them again from
-/// the logarithms of the sums of exponentials, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022,
+/// their maxima and sums, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022,
 /// "FlashAttention", algorithm 4).
 #[derive(Debug)]
 pub(crate) struct CausalAttention {
@@ -32,35 +32,35 @@ impl Kernel<1> for CausalAttention {
             self.layout.n_rows()
         );
         let mut output = buffer::take(n * d);
-        let log_sums = self.each_head(&qkv, &mut output, d, |head, output, scratch| {
-            let mut log_sums = vec![0.0; head.n];
-            let sums = &mut log_sums[..];
+        let norms = self.each_head(&qkv, &mut output, d, |head, output, scratch| {
+            let mut norms = vec![[0.0; 2]; head.n];
+            let of_rows = &mut norms[..];
             simd::vectorized(
                 #[inline(always)]
-                move || head.forward(output, sums, scratch),
+                move || head.forward(output, of_rows, scratch),
             );
-            log_sums
+            norms
         });
         let output = Array::new(output, [n, d]);
         if !tracked {
             return (output, Vec::new());
         }
-        // The sums of a sequence lie head by head: `[n_heads, len]`.
-        let log_sums = Array::new(log_sums, [n, self.n_heads]);
-        (output.clone(), vec![qkv, output, log_sums])
+        // The norms of a sequence lie head by head: `[n_heads, len, 2]`.
+        let norms = Array::new(norms.into_flattened(), [n, self.n_heads, 2]);
+        (output.clone(), vec![qkv, output, norms])
     }
 
     fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 1]) -> [Option<Array>; 1] {
-        let [qkv, output, log_sums] = &saved[..] else { unreachable!("saved by the forward pass") };
-        let (output, log_sums, grad) = (output.values(), log_sums.values(), grad.values());
+        let [qkv, output, norms] = &saved[..] else { unreachable!("saved by the forward pass") };
+        let (output, norms, grad) = (output.values(), norms.values().as_chunks().0, grad.values());
         let mut grad_qkv = buffer::take(qkv.values().len());
         self.each_head(qkv, &mut grad_qkv, qkv.width(), |head, grad_qkv, scratch| {
             let rows = head.start * head.d..(head.start + head.n) * head.d;
-            let log_sums = &log_sums[head.start * self.n_heads + head.number * head.n..][..head.n];
+            let norms = &norms[head.start * self.n_heads + head.number * head.n..][..head.n];
             let (output, grad) = (&output[rows.clone()], &grad[rows]);
             simd::vectorized(
                 #[inline(always)]
-                move || head.backward(output, log_sums, grad, grad_qkv, scratch),
+                move || head.backward(output, norms, grad, grad_qkv, scratch),
             );
             Vec::new()
         });
@@ -76,8 +76,8 @@ impl CausalAttention {
         qkv: &Array,
         out: &mut [f32],
         width: usize,
-        f: impl Fn(Head<'_>, &mut [f32], &mut [Square]) -> Vec<f32> + Sync,
-    ) -> Vec<f32> {
+        f: impl Fn(Head<'_>, &mut [f32], &mut [Square]) -> Vec<Norm> + Sync,
+    ) -> Vec<Norm> {
         let parts = self.layout.parts(PART);
         let ends = parts.iter().map(|part| self.layout.rows(part.end - 1).end * width);
         let bounds: Vec<usize> = [0].into_iter().chain(ends).collect();
@@ -118,6 +118,9 @@ impl CausalAttention {
     }
 }
 
+/// Of a row of scores x: the shift m = max (scale · x) and 1 / Σ e^(scale · x − m).
+type Norm = [f32; 2];
+
 /// One head over one sequence.
 ///
 /// Its matrices are worked on in squares, a block of 16 items by 16 columns, with zeros where there is no item
@@ -146,9 +149,9 @@ impl Head<'_> {
         5 * n_blocks * n_columns + 2 * n_blocks + 2 * n_columns + 1
     }
 
-    /// Writes the columns of this head of the output, `[n, d]`, and log Σ exp of every row of scores.
+    /// Writes the columns of this head of the output, `[n, d]`, and the norm of every row of scores.
     #[inline(always)]
-    fn forward(&self, output: &mut [f32], log_sums: &mut [f32], scratch: &mut [Square]) {
+    fn forward(&self, output: &mut [f32], norms: &mut [Norm], scratch: &mut [Square]) {
         let (n_blocks, n_columns) = (self.n.div_ceil(SIDE), self.d_head.div_ceil(SIDE));
         let n_squares = n_blocks * n_columns;
         let [keys, values, query, scores, square] =
@@ -166,7 +169,7 @@ impl Head<'_> {
             for (scores, keys) in scores.iter_mut().zip(keys.chunks_exact(n_columns)) {
                 set_products(scores, query, keys, n);
             }
-            self.softmax(block, scores, &mut log_sums[block * SIDE..][..n]);
+            self.softmax(block, scores, &mut norms[block * SIDE..][..n]);
             for (column, values) in values.chunks_exact(n_blocks).enumerate() {
                 set_products(&mut square[0], scores, values, n);
                 out.store(&square[0], output, block, column);
@@ -179,7 +182,7 @@ impl Head<'_> {
     fn backward(
         &self,
         output: &[f32],
-        log_sums: &[f32],
+        norms: &[Norm],
         grad: &[f32],
         grad_qkv: &mut [f32],
         scratch: &mut [Square],
@@ -212,7 +215,7 @@ impl Head<'_> {
                 set_products(grads, grad_out, &values_t[at..at + n_columns], n);
             }
             let rows = block * SIDE..block * SIDE + n;
-            self.softmax_backward(rows, scores, grads, log_sums, output, grad);
+            self.softmax_backward(rows, scores, grads, norms, output, grad);
             for (column, keys) in keys.chunks_exact(n_blocks).enumerate() {
                 set_products(&mut square[0], grads, keys, n);
                 q.store(&square[0], grad_qkv, block, column);
@@ -248,10 +251,10 @@ impl Head<'_> {
 
     /// Turns the scores of a block of queries into probabilities · mask.
     #[inline(always)]
-    fn softmax(&self, block: usize, scores: &mut [Square], log_sums: &mut [f32]) {
-        for (row, log_sum) in log_sums.iter_mut().enumerate() {
+    fn softmax(&self, block: usize, scores: &mut [Square], norms: &mut [Norm]) {
+        for (row, norm) in norms.iter_mut().enumerate() {
             let place = self.place + (block * SIDE + row) * self.max_len;
-            *log_sum = match self.mask {
+            *norm = match self.mask {
                 None => softmax(scores, row, self.scale(), |_| 1.0),
                 Some(mask) => softmax(scores, row, self.scale(), mask.from(place)),
             };
@@ -266,17 +269,19 @@ impl Head<'_> {
         queries: Range<usize>,
         scores: &mut [Square],
         grads: &mut [Square],
-        log_sums: &[f32],
+        norms: &[Norm],
         output: &[f32],
         grad: &[f32],
     ) {
         for (row, t) in queries.enumerate() {
             let own = t * self.d + self.number * self.d_head..t * self.d + (self.number + 1) * self.d_head;
-            let sums = [log_sums[t], simd::dot(&output[own.clone()], &grad[own])];
+            let sum = simd::dot(&output[own.clone()], &grad[own]);
             let place = self.place + t * self.max_len;
             match self.mask {
-                None => softmax_backward(scores, grads, row, self.scale(), sums, |_| 1.0),
-                Some(mask) => softmax_backward(scores, grads, row, self.scale(), sums, mask.from(place)),
+                None => softmax_backward(scores, grads, row, self.scale(), norms[t], sum, |_| 1.0),
+                Some(mask) => {
+                    softmax_backward(scores, grads, row, self.scale(), norms[t], sum, mask.from(place))
+                }
             }
         }
     }
@@ -333,20 +338,19 @@ fn split<const N: usize>(mut scratch: &mut [Square], sizes: [usize; N]) -> [&mut
 }
 
 /// Scores x of one query, row `row` of each square, become softmax(scale · x) · mask, and 0 behind the diagonal
-/// of the last square; log Σ e^(scale · x).
+/// of the last square.
 #[inline(always)]
-fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> f32) -> f32 {
+fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> f32) -> Norm {
     if let Some(last) = scores.last_mut() {
         hide(&mut last[row], row, f32::NEG_INFINITY);
     }
     let mut maxima = [f32::NEG_INFINITY; SIDE];
     for square in &*scores {
         for lane in 0..SIDE {
-            let x = square[row][lane];
-            maxima[lane] = if x > maxima[lane] { x } else { maxima[lane] };
+            maxima[lane] = simd::larger(maxima[lane], square[row][lane]);
         }
     }
-    let shift = scale * maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let shift = scale * simd::fold(maxima, simd::larger);
     let mut sums = [0.0; SIDE];
     for (square, place) in scores.iter_mut().zip((0..).step_by(SIDE)) {
         for lane in 0..SIDE {
@@ -355,29 +359,29 @@ fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> 
             square[row][lane] = exponential * mask(place + lane as u32);
         }
     }
-    let sum: f32 = sums.iter().sum();
-    let inverse = 1.0 / sum;
+    let inverse = 1.0 / simd::total(sums);
     for square in scores {
         square[row].iter_mut().for_each(|x| *x *= inverse);
     }
-    shift + sum.ln()
+    [shift, inverse]
 }
 
 /// With p = softmax(scale · x): scores x of one query, row `row` of each square, become p · mask, and the
 /// gradients g of p · mask become those of x, p (g · mask − Σ p g · mask) · scale; 0 behind the diagonal of the
-/// last square. `sums` are log Σ e^(scale · x) and Σ p g · mask.
+/// last square. `sum` is Σ p g · mask.
 #[inline(always)]
 fn softmax_backward(
     scores: &mut [Square],
     grads: &mut [Square],
     row: usize,
     scale: f32,
-    [log_sum, sum]: [f32; 2],
+    [shift, inverse]: Norm,
+    sum: f32,
     mask: impl Fn(u32) -> f32,
 ) {
     for ((scores, grads), place) in scores.iter_mut().zip(&mut *grads).zip((0..).step_by(SIDE)) {
         for lane in 0..SIDE {
-            let p = simd::exp(scores[row][lane].mul_add(scale, -log_sum));
+            let p = inverse * simd::exp(scores[row][lane].mul_add(scale, -shift));
             let mask = mask(place + lane as u32);
             grads[row][lane] = p * scale * grads[row][lane].mul_add(mask, -sum);
             scores[row][lane] = p * mask;

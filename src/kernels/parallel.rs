@@ -21,7 +21,7 @@ pub(super) fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -
     if tasks.len() < 2 || rayon::current_num_threads() == 1 {
         tasks.into_iter().map(f).collect()
     } else {
-        tasks.into_par_iter().with_max_len(1).map(|task| f(task)).collect()
+        tasks.into_par_iter().with_max_len(1).map(&f).collect()
     }
 }
 
@@ -71,14 +71,9 @@ pub(super) fn segments<T: Send>(
     f: impl Fn(usize, &mut [f32]) -> T + Sync,
 ) -> Vec<T> {
     let split = |pair: &[usize]| out.split_off_mut(..pair[1] - pair[0]);
-    let segments: Vec<&mut [f32]> = bounds.windows(2).map_while(split).collect();
+    let segments: Vec<_> = bounds.windows(2).map_while(split).enumerate().collect();
     assert!(segments.len() + 1 == bounds.len().max(1) && out.is_empty(), "bounds of another slice");
-    let part = |(i, out): (usize, &mut [f32])| f(i, out);
-    if segments.len() < 2 || rayon::current_num_threads() == 1 {
-        segments.into_iter().enumerate().map(part).collect()
-    } else {
-        segments.into_par_iter().enumerate().with_max_len(1).map(part).collect()
-    }
+    each(segments, |(part, out)| f(part, out))
 }
 
 /// The sum of equally long partial results, in their order.

@@ -75,7 +75,7 @@ mod tests {
         let (x, residual) = (twin::normal(30, 1), twin::normal(30, 2));
         for p in [0.0, 0.4] {
             let mut mask = vec![1.0; 30];
-            if let Some(drawn) = draw(p, Some(&mut Rng::new(9))) {
+            if let Some(drawn) = Mask::draw(p, Some(&mut Rng::new(9))) {
                 drawn.apply(0, &mut mask);
             }
             twin::check(

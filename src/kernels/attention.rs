@@ -10,8 +10,7 @@ const PART: usize = 64;
 /// softmax(Q Kᵀ / √d_head) V from the rows `[q | k | v]` of width 3 d, with dropout on the probabilities.
 ///
 /// Probabilities are computed for 16 queries at a time and never kept: the way back computes them again from
-/// the logarithms of the sums of exponentials, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022,
-/// "FlashAttention", algorithm 4).
+/// their maxima and sums, and Σ P ∂P of each row as ∂O · O (Dao et al. 2022, "FlashAttention", algorithm 4).
 #[derive(Debug)]
 pub(crate) struct CausalAttention {
     pub(crate) layout: SequenceLayout,
@@ -32,35 +31,35 @@ impl Kernel<1> for CausalAttention {
             self.layout.n_rows()
         );
         let mut output = buffer::take(n * d);
-        let log_sums = self.each_head(&qkv, &mut output, d, |head, output, scratch| {
-            let mut log_sums = vec![0.0; head.n];
-            let sums = &mut log_sums[..];
+        let norms = self.each_head(&qkv, &mut output, d, |head, output, scratch| {
+            let mut norms = vec![[0.0; 2]; head.n];
+            let of_rows = &mut norms[..];
             simd::vectorized(
                 #[inline(always)]
-                move || head.forward(output, sums, scratch),
+                move || head.forward(output, of_rows, scratch),
             );
-            log_sums
+            norms
         });
         let output = Array::new(output, [n, d]);
         if !tracked {
             return (output, Vec::new());
         }
-        // The sums of a sequence lie head by head: `[n_heads, len]`.
-        let log_sums = Array::new(log_sums, [n, self.n_heads]);
-        (output.clone(), vec![qkv, output, log_sums])
+        // The norms of a sequence lie head by head: `[n_heads, len, 2]`.
+        let norms = Array::new(norms.into_flattened(), [n, self.n_heads, 2]);
+        (output.clone(), vec![qkv, output, norms])
     }
 
     fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 1]) -> [Option<Array>; 1] {
-        let [qkv, output, log_sums] = &saved[..] else { unreachable!("saved by the forward pass") };
-        let (output, log_sums, grad) = (output.values(), log_sums.values(), grad.values());
+        let [qkv, output, norms] = &saved[..] else { unreachable!("saved by the forward pass") };
+        let (output, norms, grad) = (output.values(), norms.values().as_chunks().0, grad.values());
         let mut grad_qkv = buffer::take(qkv.values().len());
         self.each_head(qkv, &mut grad_qkv, qkv.width(), |head, grad_qkv, scratch| {
             let rows = head.start * head.d..(head.start + head.n) * head.d;
-            let log_sums = &log_sums[head.start * self.n_heads + head.number * head.n..][..head.n];
-            let (output, grad) = (&output[rows.clone()], &grad[rows]);
+            let norms = &norms[head.start * self.n_heads + head.number * head.n..][..head.n];
+            let known = Known { output: &output[rows.clone()], norms, grad: &grad[rows] };
             simd::vectorized(
                 #[inline(always)]
-                move || head.backward(output, log_sums, grad, grad_qkv, scratch),
+                move || head.backward(known, grad_qkv, scratch),
             );
             Vec::new()
         });
@@ -76,8 +75,8 @@ impl CausalAttention {
         qkv: &Array,
         out: &mut [f32],
         width: usize,
-        f: impl Fn(Head<'_>, &mut [f32], &mut [Square]) -> Vec<f32> + Sync,
-    ) -> Vec<f32> {
+        f: impl Fn(Head<'_>, &mut [f32], &mut [Square]) -> Vec<Norm> + Sync,
+    ) -> Vec<Norm> {
         let parts = self.layout.parts(PART);
         let ends = parts.iter().map(|part| self.layout.rows(part.end - 1).end * width);
         let bounds: Vec<usize> = [0].into_iter().chain(ends).collect();
@@ -118,6 +117,9 @@ impl CausalAttention {
     }
 }
 
+/// Of a row of scores x: the shift m = max (scale · x) and 1 / Σ e^(scale · x − m).
+type Norm = [f32; 2];
+
 /// One head over one sequence.
 ///
 /// Its matrices are worked on in squares, a block of 16 items by 16 columns, with zeros where there is no item
@@ -146,9 +148,9 @@ impl Head<'_> {
         5 * n_blocks * n_columns + 2 * n_blocks + 2 * n_columns + 1
     }
 
-    /// Writes the columns of this head of the output, `[n, d]`, and log Σ exp of every row of scores.
+    /// Writes the columns of this head of the output, `[n, d]`, and the norm of every row of scores.
     #[inline(always)]
-    fn forward(&self, output: &mut [f32], log_sums: &mut [f32], scratch: &mut [Square]) {
+    fn forward(&self, output: &mut [f32], norms: &mut [Norm], scratch: &mut [Square]) {
         let (n_blocks, n_columns) = (self.n.div_ceil(SIDE), self.d_head.div_ceil(SIDE));
         let n_squares = n_blocks * n_columns;
         let [keys, values, query, scores, square] =
@@ -160,13 +162,18 @@ impl Head<'_> {
             v.load(self.qkv, block, column, &mut values[column * n_blocks + block]);
         }
         for block in 0..n_blocks {
-            let n = SIDE.min(self.n - block * SIDE);
+            let n = self.block_len(block);
             let scores = &mut scores[..=block];
             q.load_block(self.qkv, block, query);
             for (scores, keys) in scores.iter_mut().zip(keys.chunks_exact(n_columns)) {
                 set_products(scores, query, keys, n);
             }
-            self.softmax(block, scores, &mut log_sums[block * SIDE..][..n]);
+            for (row, t) in (block * SIDE..block * SIDE + n).enumerate() {
+                norms[t] = match self.mask_of_query(t) {
+                    None => softmax(scores, row, self.scale(), |_| 1.0),
+                    Some(mask) => softmax(scores, row, self.scale(), mask),
+                };
+            }
             for (column, values) in values.chunks_exact(n_blocks).enumerate() {
                 set_products(&mut square[0], scores, values, n);
                 out.store(&square[0], output, block, column);
@@ -176,58 +183,88 @@ impl Head<'_> {
 
     /// Writes the columns of this head of the gradient of `[q | k | v]`.
     #[inline(always)]
-    fn backward(
-        &self,
-        output: &[f32],
-        log_sums: &[f32],
-        grad: &[f32],
-        grad_qkv: &mut [f32],
-        scratch: &mut [Square],
-    ) {
+    fn backward(&self, known: Known<'_>, grad_qkv: &mut [f32], scratch: &mut [Square]) {
         let (n_blocks, n_columns) = (self.n.div_ceil(SIDE), self.d_head.div_ceil(SIDE));
-        let n_squares = n_blocks * n_columns;
-        let sizes = [
-            n_squares, n_squares, n_squares, n_squares, n_squares, n_columns, n_columns, n_blocks, n_blocks,
-            1,
-        ];
-        let [keys, keys_t, values_t, grad_k, grad_v, query, grad_out, scores, grads, square] =
-            split(scratch, sizes);
-        let ([q, k, v], out) = (self.qkv_columns(), self.columns(1, 0));
+        let mut work = Backward::new(scratch, n_blocks, n_columns);
+        let [_, k, v] = self.qkv_columns();
         for (block, column) in pairs(n_blocks, n_columns) {
-            k.load(self.qkv, block, column, &mut keys[column * n_blocks + block]);
-            transpose(&mut keys_t[block * n_columns + column], &keys[column * n_blocks + block]);
-            v.load(self.qkv, block, column, &mut square[0]);
-            transpose(&mut values_t[block * n_columns + column], &square[0]);
+            let (at, transposed) = (column * n_blocks + block, block * n_columns + column);
+            k.load(self.qkv, block, column, &mut work.keys[at]);
+            transpose(&mut work.keys_t[transposed], &work.keys[at]);
+            v.load(self.qkv, block, column, &mut work.square[0]);
+            transpose(&mut work.values_t[transposed], &work.square[0]);
         }
-        grad_k.fill([[0.0; SIDE]; SIDE]);
-        grad_v.fill([[0.0; SIDE]; SIDE]);
         for block in 0..n_blocks {
-            let n = SIDE.min(self.n - block * SIDE);
-            let (scores, grads) = (&mut scores[..=block], &mut grads[..=block]);
-            q.load_block(self.qkv, block, query);
-            out.load_block(grad, block, grad_out);
-            let squares = scores.iter_mut().zip(&mut *grads);
-            for ((scores, grads), at) in squares.zip((0..).step_by(n_columns)) {
-                set_products(scores, query, &keys_t[at..at + n_columns], n);
-                set_products(grads, grad_out, &values_t[at..at + n_columns], n);
-            }
-            let rows = block * SIDE..block * SIDE + n;
-            self.softmax_backward(rows, scores, grads, log_sums, output, grad);
-            for (column, keys) in keys.chunks_exact(n_blocks).enumerate() {
-                set_products(&mut square[0], grads, keys, n);
-                q.store(&square[0], grad_qkv, block, column);
-            }
-            for ((at, scores), grads) in (0..).step_by(n_columns).zip(&*scores).zip(&*grads) {
-                for column in 0..n_columns {
-                    add_transposed_product(&mut grad_k[at + column], grads, &query[column], n);
-                    add_transposed_product(&mut grad_v[at + column], scores, &grad_out[column], n);
-                }
+            self.recompute(block, &known, &mut work);
+            self.add_gradients(block, grad_qkv, &mut work);
+        }
+        for (at, (block, column)) in pairs(n_blocks, n_columns).enumerate() {
+            k.store(&work.grad_k[at], grad_qkv, block, column);
+            v.store(&work.grad_v[at], grad_qkv, block, column);
+        }
+    }
+
+    /// The probabilities · mask of a block of queries and the gradients of their scores.
+    #[inline(always)]
+    fn recompute(&self, block: usize, known: &Known<'_>, work: &mut Backward<'_>) {
+        let (n, n_columns) = (self.block_len(block), work.query.len());
+        let ([q, ..], out) = (self.qkv_columns(), self.columns(1, 0));
+        q.load_block(self.qkv, block, work.query);
+        out.load_block(known.grad, block, work.grad_out);
+        let (scores, grads) = (&mut work.scores[..=block], &mut work.grads[..=block]);
+        for (scores, keys) in scores.iter_mut().zip(work.keys_t.chunks_exact(n_columns)) {
+            set_products(scores, work.query, keys, n);
+        }
+        for (grads, values) in grads.iter_mut().zip(work.values_t.chunks_exact(n_columns)) {
+            set_products(grads, work.grad_out, values, n);
+        }
+        for row in 0..n {
+            let t = block * SIDE + row;
+            let own = out.of_row(t);
+            let sum = simd::dot(&known.output[own.clone()], &known.grad[own]);
+            let (norm, scale) = (known.norms[t], self.scale());
+            match self.mask_of_query(t) {
+                None => softmax_backward(scores, grads, row, scale, norm, sum, |_| 1.0),
+                Some(mask) => softmax_backward(scores, grads, row, scale, norm, sum, mask),
             }
         }
-        for (block, column) in pairs(n_blocks, n_columns) {
-            k.store(&grad_k[block * n_columns + column], grad_qkv, block, column);
-            v.store(&grad_v[block * n_columns + column], grad_qkv, block, column);
+    }
+
+    /// Writes the gradient of a block of queries, and adds its part of those of keys and values.
+    #[inline(always)]
+    fn add_gradients(&self, block: usize, grad_qkv: &mut [f32], work: &mut Backward<'_>) {
+        let (n, n_blocks, n_columns) = (self.block_len(block), work.scores.len(), work.query.len());
+        let [q, ..] = self.qkv_columns();
+        let (probabilities, grads) = (&work.scores[..=block], &work.grads[..=block]);
+        for (column, keys) in work.keys.chunks_exact(n_blocks).enumerate() {
+            set_products(&mut work.square[0], grads, keys, n);
+            q.store(&work.square[0], grad_qkv, block, column);
         }
+        for (grads, out) in grads.iter().zip(work.grad_k.chunks_exact_mut(n_columns)) {
+            for (out, query) in out.iter_mut().zip(&*work.query) {
+                add_transposed_product(out, grads, query, n);
+            }
+        }
+        for (probabilities, out) in probabilities.iter().zip(work.grad_v.chunks_exact_mut(n_columns)) {
+            for (out, grad) in out.iter_mut().zip(&*work.grad_out) {
+                add_transposed_product(out, probabilities, grad, n);
+            }
+        }
+    }
+
+    /// The number of queries in a block.
+    #[inline(always)]
+    fn block_len(&self, block: usize) -> usize {
+        SIDE.min(self.n - block * SIDE)
+    }
+
+    /// The mask of the probabilities of a query, by key.
+    #[inline(always)]
+    fn mask_of_query(&self, t: usize) -> Option<impl Fn(u32) -> f32 + Copy> {
+        self.mask.map(
+            #[inline(always)]
+            |mask| mask.from(self.place + t * self.max_len),
+        )
     }
 
     /// The columns of this head among `n_parts` parts of d columns, in part `part`.
@@ -245,40 +282,46 @@ impl Head<'_> {
     fn scale(&self) -> f32 {
         1.0 / (self.d_head as f32).sqrt()
     }
+}
 
-    /// Turns the scores of a block of queries into probabilities · mask.
-    #[inline(always)]
-    fn softmax(&self, block: usize, scores: &mut [Square], log_sums: &mut [f32]) {
-        for (row, log_sum) in log_sums.iter_mut().enumerate() {
-            let place = self.place + (block * SIDE + row) * self.max_len;
-            *log_sum = match self.mask {
-                None => softmax(scores, row, self.scale(), |_| 1.0),
-                Some(mask) => softmax(scores, row, self.scale(), mask.from(place)),
-            };
-        }
-    }
+/// What the way back knows of a sequence.
+struct Known<'a> {
+    /// The output, `[n, d]`.
+    output: &'a [f32],
+    /// The norms of the rows of scores of the head.
+    norms: &'a [Norm],
+    /// The gradient of the output, `[n, d]`.
+    grad: &'a [f32],
+}
 
-    /// Turns the scores of some queries into probabilities · mask, and the gradients of those into gradients of
-    /// the scores.
+/// The matrices of the way back.
+struct Backward<'a> {
+    /// By column, then by block.
+    keys: &'a mut [Square],
+    /// These by block, then by column.
+    keys_t: &'a mut [Square],
+    values_t: &'a mut [Square],
+    grad_k: &'a mut [Square],
+    grad_v: &'a mut [Square],
+    /// Of one block of queries, by column.
+    query: &'a mut [Square],
+    grad_out: &'a mut [Square],
+    /// Of one block of queries, by block of keys.
+    scores: &'a mut [Square],
+    grads: &'a mut [Square],
+    square: &'a mut [Square],
+}
+
+impl<'a> Backward<'a> {
     #[inline(always)]
-    fn softmax_backward(
-        &self,
-        queries: Range<usize>,
-        scores: &mut [Square],
-        grads: &mut [Square],
-        log_sums: &[f32],
-        output: &[f32],
-        grad: &[f32],
-    ) {
-        for (row, t) in queries.enumerate() {
-            let own = t * self.d + self.number * self.d_head..t * self.d + (self.number + 1) * self.d_head;
-            let sums = [log_sums[t], simd::dot(&output[own.clone()], &grad[own])];
-            let place = self.place + t * self.max_len;
-            match self.mask {
-                None => softmax_backward(scores, grads, row, self.scale(), sums, |_| 1.0),
-                Some(mask) => softmax_backward(scores, grads, row, self.scale(), sums, mask.from(place)),
-            }
-        }
+    fn new(scratch: &'a mut [Square], n_blocks: usize, n_columns: usize) -> Self {
+        let (matrices, scratch) = scratch.split_at_mut(5 * n_blocks * n_columns);
+        let [keys, keys_t, values_t, grad_k, grad_v] = split(matrices, [n_blocks * n_columns; 5]);
+        let [query, grad_out, scores, grads, square] =
+            split(scratch, [n_columns, n_columns, n_blocks, n_blocks, 1]);
+        grad_k.fill([[0.0; SIDE]; SIDE]);
+        grad_v.fill([[0.0; SIDE]; SIDE]);
+        Self { keys, keys_t, values_t, grad_k, grad_v, query, grad_out, scores, grads, square }
     }
 }
 
@@ -290,6 +333,12 @@ struct Columns {
 }
 
 impl Columns {
+    /// Where they stand in a row.
+    #[inline(always)]
+    fn of_row(&self, row: usize) -> Range<usize> {
+        row * self.stride + self.first..row * self.stride + self.first + self.width
+    }
+
     /// Reads the rows of a block, as many as there are, in the columns of a square.
     #[inline(always)]
     fn load(&self, matrix: &[f32], block: usize, column: usize, square: &mut Square) {
@@ -333,20 +382,19 @@ fn split<const N: usize>(mut scratch: &mut [Square], sizes: [usize; N]) -> [&mut
 }
 
 /// Scores x of one query, row `row` of each square, become softmax(scale · x) · mask, and 0 behind the diagonal
-/// of the last square; log Σ e^(scale · x).
+/// of the last square.
 #[inline(always)]
-fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> f32) -> f32 {
+fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> f32) -> Norm {
     if let Some(last) = scores.last_mut() {
         hide(&mut last[row], row, f32::NEG_INFINITY);
     }
     let mut maxima = [f32::NEG_INFINITY; SIDE];
     for square in &*scores {
         for lane in 0..SIDE {
-            let x = square[row][lane];
-            maxima[lane] = if x > maxima[lane] { x } else { maxima[lane] };
+            maxima[lane] = simd::larger(maxima[lane], square[row][lane]);
         }
     }
-    let shift = scale * maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let shift = scale * simd::fold(maxima, simd::larger);
     let mut sums = [0.0; SIDE];
     for (square, place) in scores.iter_mut().zip((0..).step_by(SIDE)) {
         for lane in 0..SIDE {
@@ -355,29 +403,29 @@ fn softmax(scores: &mut [Square], row: usize, scale: f32, mask: impl Fn(u32) -> 
             square[row][lane] = exponential * mask(place + lane as u32);
         }
     }
-    let sum: f32 = sums.iter().sum();
-    let inverse = 1.0 / sum;
+    let inverse = 1.0 / simd::total(sums);
     for square in scores {
         square[row].iter_mut().for_each(|x| *x *= inverse);
     }
-    shift + sum.ln()
+    [shift, inverse]
 }
 
 /// With p = softmax(scale · x): scores x of one query, row `row` of each square, become p · mask, and the
 /// gradients g of p · mask become those of x, p (g · mask − Σ p g · mask) · scale; 0 behind the diagonal of the
-/// last square. `sums` are log Σ e^(scale · x) and Σ p g · mask.
+/// last square. `sum` is Σ p g · mask.
 #[inline(always)]
 fn softmax_backward(
     scores: &mut [Square],
     grads: &mut [Square],
     row: usize,
     scale: f32,
-    [log_sum, sum]: [f32; 2],
+    [shift, inverse]: Norm,
+    sum: f32,
     mask: impl Fn(u32) -> f32,
 ) {
     for ((scores, grads), place) in scores.iter_mut().zip(&mut *grads).zip((0..).step_by(SIDE)) {
         for lane in 0..SIDE {
-            let p = simd::exp(scores[row][lane].mul_add(scale, -log_sum));
+            let p = inverse * simd::exp(scores[row][lane].mul_add(scale, -shift));
             let mask = mask(place + lane as u32);
             grads[row][lane] = p * scale * grads[row][lane].mul_add(mask, -sum);
             scores[row][lane] = p * mask;

@@ -89,7 +89,7 @@ fn moments_of(x: &[f32], epsilon: f32) -> [f32; 2] {
         }
     }
     let rest: f32 = rest.iter().map(|x| (x - mean) * (x - mean)).sum();
-    let variance = (squares.iter().sum::<f32>() + rest) / n;
+    let variance = (simd::total(squares) + rest) / n;
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
 
@@ -128,7 +128,7 @@ impl Row<'_> {
                 products[lane] = g.mul_add(x[lane] - mean, products[lane]);
             }
         }
-        let (mut sum, mut product) = (sums.iter().sum::<f32>(), products.iter().sum::<f32>());
+        let (mut sum, mut product) = (simd::total(sums), simd::total(products));
         for ((x, grad_y), gamma) in x_rest.iter().zip(grad_rest).zip(gamma_rest) {
             sum += grad_y * gamma;
             product += grad_y * gamma * (x - mean);

@@ -78,7 +78,7 @@ fn row(table: &[f32], id: u32, d: usize) -> &[f32] {
 /// table[ids_r] += scale · rows_r, for each table row in the order of r.
 fn scatter_add(table: &mut [f32], d: usize, ids: &[u32], rows: &[f32], scale: f32) {
     let part_size = (table.len() / d.max(1)).div_ceil(N_TABLE_PARTS).max(1);
-    let mut by_part = vec![Vec::with_capacity(2 * ids.len() / N_TABLE_PARTS); N_TABLE_PARTS];
+    let mut by_part = vec![Vec::new(); N_TABLE_PARTS];
     for (row, &id) in (0u32..).zip(ids) {
         by_part[id as usize / part_size].push(row);
     }

@@ -13,17 +13,18 @@ use std::sync::Arc;
 pub struct SequenceLayout {
     /// The first row of each sequence and, last, the number of rows.
     offsets: Arc<[usize]>,
+    max_len: usize,
 }
 
 impl SequenceLayout {
     /// Sequences of these lengths; a length may be 0.
     pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
-        let mut n_rows = 0;
-        let ends = lengths.into_iter().map(|length| {
-            n_rows += length;
-            n_rows
-        });
-        Self { offsets: [0].into_iter().chain(ends).collect() }
+        let (mut offsets, mut max_len) = (vec![0], 0);
+        for length in lengths {
+            offsets.push(offsets[offsets.len() - 1] + length);
+            max_len = max_len.max(length);
+        }
+        Self { offsets: offsets.into(), max_len }
     }
 
     /// The number of sequences.
@@ -38,7 +39,7 @@ impl SequenceLayout {
 
     /// The length of the longest sequence; 0 for none.
     pub fn max_len(&self) -> usize {
-        self.iter().map(|rows| rows.len()).max().unwrap_or(0)
+        self.max_len
     }
 
     /// The rows of one sequence.

@@ -84,17 +84,30 @@ fn softplus(x: f32) -> (f32, f32) {
 /// The numbers summed side by side; wide enough to hide the latency of an addition.
 const LANES: usize = 32;
 
-/// The sum of all lanes: eight at a time, then in pairs.
+/// All lanes, a multiple of eight, folded into one number: eight at a time, then in pairs.
 #[inline(always)]
-fn total(sums: [f32; LANES]) -> f32 {
-    let mut eight = [0.0; 8];
-    for chunk in sums.as_chunks::<8>().0 {
+pub(super) fn fold<const N: usize>(lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (chunks, _) = lanes.as_chunks::<8>();
+    let mut eight = chunks[0];
+    for chunk in &chunks[1..] {
         for lane in 0..8 {
-            eight[lane] += chunk[lane];
+            eight[lane] = f(eight[lane], chunk[lane]);
         }
     }
-    let [a, b, c, d, e, f, g, h] = eight;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    let [a, b, c, d, e, g, h, i] = eight;
+    f(f(f(a, e), f(c, h)), f(f(b, g), f(d, i)))
+}
+
+/// The sum of all lanes.
+#[inline(always)]
+pub(super) fn total<const N: usize>(sums: [f32; N]) -> f32 {
+    fold(sums, |a, b| a + b)
+}
+
+/// The larger number.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
 /// Σ xᵢ.
@@ -130,10 +143,10 @@ pub(super) fn max(x: &[f32]) -> f32 {
     let mut maxima = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
         for lane in 0..LANES {
-            maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
+            maxima[lane] = larger(maxima[lane], chunk[lane]);
         }
     }
-    maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &x| max.max(x))
+    rest.iter().fold(fold(maxima, larger), |max, &x| larger(max, x))
 }
 
 /// x ← e^(x − shift); Σ of them.

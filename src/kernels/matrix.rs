@@ -1,6 +1,8 @@
 //! Matrix products on slices, by the `gemm` crate.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 /// A matrix in a slice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix<'a> {
@@ -48,6 +50,16 @@ impl<'a> Matrix<'a> {
             values.len()
         );
         Self { values, n_rows, n_cols, row_stride, col_stride: 1 }
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        assert!(columns.start <= columns.end && columns.end <= self.n_cols, "{columns:?} of {}", self.n_cols);
+        let first = (columns.start * self.col_stride).min(self.values.len());
+        Self { values: &self.values[first..], n_cols: columns.len(), ..self }
     }
 
     /// The transpose.

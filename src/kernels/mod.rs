@@ -25,6 +25,8 @@ mod buffer;
 #[cfg(feature = "flex")]
 mod candidate_logits;
 #[cfg(feature = "flex")]
+mod cross_entropy;
+#[cfg(feature = "flex")]
 mod dropout;
 #[cfg(feature = "flex")]
 mod dropout_add;
@@ -60,6 +62,8 @@ pub(crate) use attention::CausalAttention;
 #[cfg(feature = "flex")]
 pub(crate) use candidate_logits::CandidateLogits;
 #[cfg(feature = "flex")]
+pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
+#[cfg(feature = "flex")]
 pub(crate) use dropout::Dropout;
 #[cfg(feature = "flex")]
 pub(crate) use dropout_add::DropoutAdd;
@@ -94,7 +98,11 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
 /// Ids of a tensor on the CPU's own backend.
 #[cfg(feature = "flex")]
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
-    ids.into_data().iter().collect()
+    let ids = ids.into_data();
+    match ids.as_slice::<i32>() {
+        Ok(ids) => ids.iter().map(|&id| id.into()).collect(),
+        Err(_) => ids.iter().collect(),
+    }
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

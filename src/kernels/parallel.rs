@@ -4,18 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// `f` of every part of `0..n`, `size` at a time, in order.
-pub(super) fn parts<T: Send>(n: usize, size: usize, f: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-    let size = size.max(1);
-    let part = |i: usize| f(i * size..n.min((i + 1) * size));
-    let n_parts = n.div_ceil(size);
-    if n_parts < 2 || rayon::current_num_threads() == 1 {
-        (0..n_parts).map(part).collect()
-    } else {
-        (0..n_parts).into_par_iter().with_max_len(1).map(part).collect()
-    }
-}
-
 /// `f` of every task, in order.
 pub(super) fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
     if tasks.len() < 2 || rayon::current_num_threads() == 1 {
@@ -32,14 +20,7 @@ pub(super) fn rows<T: Send>(
     size: usize,
     f: impl Fn(Range<usize>, &mut [f32]) -> T + Sync,
 ) -> Vec<T> {
-    let (width, size) = (width.max(1), size.max(1));
-    let n = out.len() / width;
-    let part = |(i, out): (usize, &mut [f32])| f(i * size..n.min((i + 1) * size), out);
-    if n <= size || rayon::current_num_threads() == 1 {
-        out.chunks_mut(width * size).enumerate().map(part).collect()
-    } else {
-        out.par_chunks_mut(width * size).enumerate().with_max_len(1).map(part).collect()
-    }
+    rows_of_each(out.len() / width.max(1), size, [out], |rows, [out]| f(rows, out))
 }
 
 /// As [`rows`] over several outputs of `n` rows each, of one width or another; an empty output stays empty.
@@ -73,7 +54,7 @@ pub(super) fn segments<T: Send>(
     let split = |pair: &[usize]| out.split_off_mut(..pair[1] - pair[0]);
     let segments: Vec<_> = bounds.windows(2).map_while(split).enumerate().collect();
     assert!(segments.len() + 1 == bounds.len().max(1) && out.is_empty(), "bounds of another slice");
-    each(segments, |(part, out)| f(part, out))
+    each(segments, |(i, out)| f(i, out))
 }
 
 /// The sum of equally long partial results, in their order.
@@ -99,8 +80,6 @@ mod tests {
     #[test]
     fn parts_cover_the_whole_in_order() {
         for (n, size) in [(0, 3), (1, 3), (7, 3), (9, 3), (5, 0)] {
-            let covered: Vec<usize> = parts(n, size, |part| part).into_iter().flatten().collect();
-            assert_eq!(covered, (0..n).collect::<Vec<_>>());
             let mut out = vec![0.0; 2 * n];
             rows(&mut out, 2, size, |range, out| {
                 for (row, out) in range.zip(out.chunks_mut(2)) {

@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn a_strided_input_is_read_in_its_order() {
+        let layer = Linear::new(9, 20, &mut Rng::new(1), &Device::flex());
+        let x = TensorData::new(normal(300 * 9, 2), [9, 300]);
+        let strided = Tensor::<2>::from_data(x, &Device::flex()).transpose();
+        let contiguous = Tensor::<2>::from_data(strided.clone().into_data(), &Device::flex());
+        assert_eq!(layer.forward(strided).into_data(), layer.forward(contiguous).into_data());
+    }
+
+    #[test]
     fn no_rows_give_no_output_and_zero_gradients() {
         let [x, w, b] = gradients(0, Some(Activation::Relu), [true; 3]).map(Option::unwrap);
         assert!(x.is_empty() && w.len() == 180 && b.len() == 20);

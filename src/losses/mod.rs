@@ -4,15 +4,17 @@ mod candidate_logits;
 mod pairwise;
 mod pointwise;
 mod retrieval;
+mod shared_candidates;
 mod softmax;
 
 pub use candidate_logits::candidate_logits;
 pub use pairwise::bpr;
 pub use pointwise::binary_cross_entropy;
 pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};
+pub use shared_candidates::SharedCandidates;
 pub use softmax::{
-    correct_log_q, in_batch_softmax, keep_hard_negatives, mask_accidental_hits, sampled_softmax,
-    scale_by_temperature, softmax_cross_entropy,
+    correct_log_q, keep_hard_negatives, mask_accidental_hits, sampled_softmax, scale_by_temperature,
+    softmax_cross_entropy,
 };
 
 #[cfg(all(test, feature = "flex"))]

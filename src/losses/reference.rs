@@ -4,6 +4,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::*;
+use crate::kernels::composed;
 use crate::rng::Rng;
 
 const N: usize = 5;
@@ -95,21 +96,6 @@ fn softmax_over_columns() {
 }
 
 #[test]
-fn in_batch_softmax_with_hard_negatives_both_ways() {
-    let inputs = random(N * M, 5);
-    for symmetric in [false, true] {
-        let logits = leaf(&inputs, [N, M]);
-        let loss = in_batch_softmax(logits.clone(), symmetric);
-        check("in-batch softmax", &inputs, &logits, 0, &loss, |x| {
-            let from_query = |i: usize| log_sum_exp(row(x, i, M).iter().copied()) - x[i * M + i];
-            let from_item = |j: usize| log_sum_exp((0..N).map(move |i| x[i * M + j])) - x[j * M + j];
-            let mean = |loss: &dyn Fn(usize) -> f64| (0..N).map(loss).sum::<f64>() / N as f64;
-            if symmetric { 0.5 * (mean(&from_query) + mean(&from_item)) } else { mean(&from_query) }
-        });
-    }
-}
-
-#[test]
 fn the_temperature_divides_and_is_learned() {
     let inputs = random(N * M + 1, 6);
     let logits = leaf(&inputs[..N * M], [N, M]);
@@ -188,6 +174,8 @@ fn retrieval_losses_join_the_steps() {
     let log_q = [-1.0, -2.0, -0.5, -3.0];
     let in_batch =
         |log_q, n_hard| RetrievalLoss::InBatchSoftmax { log_q, symmetric: false, n_negatives: 1, n_hard };
+    let symmetric =
+        RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: true, n_negatives: 1, n_hard: None };
     let shared = || Negatives::Shared(vec![3usize]);
     let per_row = || Negatives::PerRow(vec![1usize, 3, 2, 1, 0, 3]);
     let cases = [
@@ -195,6 +183,7 @@ fn retrieval_losses_join_the_steps() {
         (in_batch(false, None), shared()),
         (in_batch(true, None), shared()),
         (in_batch(true, Some(1)), shared()),
+        (symmetric, shared()),
         (RetrievalLoss::SampledSoftmax { n_negatives: 2 }, Negatives::Shared(vec![3, 0])),
         (RetrievalLoss::Bpr { n_negatives: 2 }, per_row()),
         (RetrievalLoss::BinaryCrossEntropy { n_negatives: 2 }, per_row()),
@@ -215,7 +204,7 @@ fn retrieval_losses_join_the_steps() {
                         (0..m).filter(|&j| j != positives[i]).map(|j| score(i, j)).collect(),
                     ),
                     (
-                        RetrievalLoss::InBatchSoftmax { log_q: corrected, n_hard, .. },
+                        RetrievalLoss::InBatchSoftmax { log_q: corrected, symmetric, n_hard, .. },
                         Negatives::Shared(extra),
                     ) => {
                         let corrected = |j: usize| score(i, j) - if *corrected { log_q[j] } else { 0.0 };
@@ -224,7 +213,11 @@ fn retrieval_losses_join_the_steps() {
                             columns.filter(|&j| j != positives[i]).map(corrected).collect();
                         rest.sort_by(|a, b| b.total_cmp(a));
                         rest.truncate(n_hard.unwrap_or(rest.len()));
-                        softmax(corrected(positives[i]), rest)
+                        let from_query = softmax(corrected(positives[i]), rest);
+                        let others = (0..n).filter(|&row| positives[row] != positives[i]);
+                        let from_item =
+                            softmax(positive, others.map(|row| score(row, positives[i])).collect());
+                        if *symmetric { 0.5 * (from_query + from_item) } else { from_query }
                     }
                     (RetrievalLoss::SampledSoftmax { .. }, Negatives::Shared(drawn)) => {
                         let rest = drawn.iter().filter(|&&j| j != positives[i]).map(|&j| score(i, j));
@@ -259,8 +252,12 @@ fn retrieval_losses_join_the_steps() {
             loss.forward(queries.clone(), items.clone(), log_temperature.clone(), targets)
         };
         let what = loss.to_string();
-        check(&what, &inputs, &queries, 0, &value(), exact);
-        check(&what, &inputs, &items, n * d, &value(), exact);
-        check(&what, &inputs, &log_temperature, (n + m) * d, &value(), exact);
+        let compare = || {
+            check(&what, &inputs, &queries, 0, &value(), exact);
+            check(&what, &inputs, &items, n * d, &value(), exact);
+            check(&what, &inputs, &log_temperature, (n + m) * d, &value(), exact);
+        };
+        compare();
+        composed(compare);
     }
 }

@@ -5,19 +5,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::losses::{
-    binary_cross_entropy, bpr, candidate_logits, correct_log_q, in_batch_softmax, keep_hard_negatives,
-    mask_accidental_hits, sampled_softmax, scale_by_temperature, softmax_cross_entropy,
+    SharedCandidates, binary_cross_entropy, bpr, candidate_logits, keep_hard_negatives, scale_by_temperature,
+    softmax_cross_entropy,
 };
 
 /// What a retrieval model minimises, and so which negatives its batches need.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetrievalLoss {
-    /// [`in_batch_softmax`]: the other rows' positives are the negatives.
+    /// In-batch softmax (Yi et al. 2019, eq. 4): the other rows' positives are the negatives.
     InBatchSoftmax {
         /// Whether [`correct_log_q`] takes out the popularity bias of in-batch sampling.
         log_q: bool,
-        /// Whether the loss is also taken from the items' side.
+        /// Whether the same loss seen from the items (each positive's candidates are the rows) is averaged in
+        /// (Radford et al. 2021, CLIP, fig. 3).
         symmetric: bool,
         /// Further negatives, drawn by the sampler and shared by all rows (mixed negative sampling).
         n_negatives: usize,
@@ -145,43 +146,48 @@ impl RetrievalLoss {
     ) -> Tensor<1> {
         let RetrievalTargets { positives, negatives, log_q } = targets;
         let n = queries.dims()[0];
-        let positive_logits = |queries: Tensor<2>, log_temperature| {
-            let logits = queries.mul(items.clone().select(0, positives.clone())).sum_dim(1);
-            scale_by_temperature(logits, log_temperature).reshape([n])
-        };
-        let logits = |columns: Tensor<2>| {
-            scale_by_temperature(queries.clone().matmul(columns.transpose()), log_temperature.clone())
-        };
+        let queries = scale_by_temperature(queries, log_temperature);
+        let select = |columns: &Tensor<1, Int>| items.clone().select(0, columns.clone());
         match (*self, negatives) {
             (Self::FullSoftmax, Negatives::Catalogue) => {
-                softmax_cross_entropy(logits(items.clone()), positives)
+                SharedCandidates::new(items).cross_entropy(queries, positives)
             }
             (Self::InBatchSoftmax { log_q: corrected, symmetric, n_hard, .. }, Negatives::Shared(extra)) => {
                 let columns = Tensor::cat(vec![positives.clone(), extra], 0);
-                let mut logits = logits(items.clone().select(0, columns.clone()));
+                let mut candidates = SharedCandidates::new(select(&columns))
+                    .without_accidental_hits(positives.clone(), columns.clone());
                 if corrected {
-                    logits = correct_log_q(logits, log_q.select(0, columns.clone()));
+                    candidates = candidates.with_log_q(log_q.select(0, columns));
                 }
                 let diagonal = Tensor::arange(0..n as i64, &positives.device());
-                let mut logits =
-                    mask_accidental_hits(logits, positives.clone(), columns, Some(diagonal.clone()));
                 if let Some(n_hard) = n_hard {
-                    logits = keep_hard_negatives(logits, diagonal, n_hard);
+                    let logits = candidates.logits(queries, Some(diagonal.clone()));
+                    return softmax_cross_entropy(
+                        keep_hard_negatives(logits, diagonal.clone(), n_hard),
+                        diagonal,
+                    );
                 }
-                in_batch_softmax(logits, symmetric)
+                let from_queries = candidates.cross_entropy(queries.clone(), diagonal.clone());
+                if !symmetric {
+                    return from_queries;
+                }
+                // log q of an item is one number for all queries, which a softmax over them does not see.
+                let from_items = SharedCandidates::new(queries)
+                    .without_accidental_hits(positives.clone(), positives.clone())
+                    .cross_entropy(select(&positives), diagonal);
+                from_queries.add(from_items).mul_scalar(0.5)
             }
             (Self::SampledSoftmax { .. }, Negatives::Shared(columns)) => {
-                let logits = logits(items.clone().select(0, columns.clone()));
-                let logits = mask_accidental_hits(logits, positives.clone(), columns, None);
-                sampled_softmax(positive_logits(queries.clone(), log_temperature.clone()), logits)
+                SharedCandidates::new(select(&columns))
+                    .without_accidental_hits(positives.clone(), columns)
+                    .sampled_cross_entropy(queries, select(&positives))
             }
             (
                 Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k },
                 Negatives::PerRow(rows),
             ) => {
-                let candidates = vec![positives.clone().reshape([n, 1]), rows.reshape([n, k])];
-                let queries = scale_by_temperature(queries.clone(), log_temperature.clone());
-                let logits = candidate_logits(queries, items.clone(), Tensor::cat(candidates, 1));
+                let candidates = vec![positives.reshape([n, 1]), rows.reshape([n, k])];
+                let logits = candidate_logits(queries, items, Tensor::cat(candidates, 1));
                 match self {
                     Self::Bpr { .. } => bpr(logits),
                     _ => binary_cross_entropy(logits),

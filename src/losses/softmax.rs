@@ -79,26 +79,6 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, columns: Tensor<1, Int>) -> Tens
     activation::log_softmax(logits, 1).gather(1, columns.unsqueeze_dim(1)).mean().neg()
 }
 
-/// In-batch softmax over the square part of the logits (Yi et al. 2019, eq. 4): row i's positive is column
-/// i, and the other columns are its negatives. Columns beyond the rows are further, hard negatives.
-///
-/// `symmetric` adds the same loss seen from the items (each column's positive is its row) and takes the
-/// mean of both (Radford et al. 2021, CLIP, fig. 3).
-///
-/// # Shapes
-/// - logits: `[n, n + h]`, after temperature, logQ correction and masking
-/// - output: `[1]`
-pub fn in_batch_softmax(logits: Tensor<2>, symmetric: bool) -> Tensor<1> {
-    let n = logits.dims()[0];
-    let diagonal = Tensor::<1, Int>::arange(0..n as i64, &logits.device());
-    let from_queries = softmax_cross_entropy(logits.clone(), diagonal.clone());
-    if !symmetric {
-        return from_queries;
-    }
-    let from_items = softmax_cross_entropy(logits.narrow(1, 0, n).transpose(), diagonal);
-    from_queries.add(from_items).mul_scalar(0.5)
-}
-
 /// Sampled softmax (Jean et al. 2015, eq. 9): the mean over rows of −ln(e^{s⁺} / (e^{s⁺} + Σ_k e^{s⁻_k})),
 /// computed as softplus(logsumexp(s⁻) − s⁺).
 ///

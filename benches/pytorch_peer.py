@@ -1,0 +1,160 @@
+"""The workloads of `benches/workloads` in PyTorch, as its users write them, for `cargo bench --bench versus_pytorch`.
+
+Reads lines `WORKLOAD N_STEPS` from standard input and answers each with the milliseconds of every step, on one line.
+Ids are drawn outside the timed part; a step is the forward pass, the backward pass and the optimizer.
+"""
+import sys
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+D, DROPOUT = 64, 0.2
+N_ITEMS = 3417
+
+
+def randint(bound, *shape):
+    return torch.randint(0, bound, shape)
+
+
+class Tower(nn.Module):
+    def __init__(self, n, sparse):
+        super().__init__()
+        self.table = nn.Embedding(n, D, sparse=sparse)
+        nn.init.normal_(self.table.weight, std=0.1)
+        self.mlp = nn.Sequential(nn.Linear(D, 2 * D), nn.GELU(), nn.Linear(2 * D, D))
+
+    def forward(self, ids):
+        return F.normalize(self.mlp(self.table(ids)), dim=-1)
+
+
+def two_tower(n_users, n_items, batch, sparse=False):
+    users, items = Tower(n_users, sparse), Tower(n_items, sparse)
+    tables = [users.table.weight, items.table.weight]
+    others = [*users.mlp.parameters(), *items.mlp.parameters()]
+    adam = lambda parameters: torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    if sparse:
+        optimizers = [torch.optim.SparseAdam(tables, lr=1e-3), adam(others)]
+    else:
+        optimizers = [adam(tables + others)]
+
+    def draw():
+        return randint(n_users, batch), randint(n_items, batch)
+
+    def loss(u, i):
+        return F.cross_entropy(users(u) @ items(i).T * 10, torch.arange(batch))
+
+    return draw, loss, optimizers
+
+
+def full_softmax():
+    rows = (torch.randn(6400, D) * 0.3).requires_grad_()
+    items = (torch.randn(N_ITEMS, D) * 0.3).requires_grad_()
+
+    def draw():
+        rows.grad = items.grad = None
+        return (randint(N_ITEMS, 6400),)
+
+    return draw, lambda target: F.cross_entropy(rows @ items.T, target), []
+
+
+class Block(nn.Module):
+    def __init__(self, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(D), nn.LayerNorm(D)
+        self.qkv, self.out = nn.Linear(D, 3 * D), nn.Linear(D, D)
+        self.up, self.down = nn.Linear(D, D), nn.Linear(D, D)
+
+    def forward(self, x, mask, keep):
+        b, l, _ = x.shape
+        q, k, v = self.qkv(self.norm_1(x)).view(b, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=DROPOUT)
+        x = x + F.dropout(self.out(y.transpose(1, 2).reshape(b, l, D)), DROPOUT)
+        y = F.dropout(F.relu(self.up(self.norm_2(x))), DROPOUT)
+        return (x + F.dropout(self.down(y), DROPOUT)) * keep
+
+
+class Sasrec(nn.Module):
+    def __init__(self, length):
+        super().__init__()
+        self.items, self.positions = nn.Embedding(N_ITEMS + 1, D, padding_idx=0), nn.Embedding(length, D)
+        nn.init.normal_(self.items.weight, std=0.1)
+        nn.init.normal_(self.positions.weight, std=0.1)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.norm = nn.LayerNorm(D)
+        self.register_buffer("causal", torch.ones(length, length, dtype=torch.bool).tril())
+        self.register_buffer("eye", torch.eye(length, dtype=torch.bool))
+
+    def forward(self, x):
+        keep = x != 0
+        # A padding query attends to itself only: no NaN, and its output is zeroed.
+        mask = ((self.causal & keep[:, None, :]) | self.eye)[:, None]
+        keep = keep[..., None].float()
+        h = F.dropout(self.items(x) * D**0.5 + self.positions.weight, DROPOUT) * keep
+        for block in self.blocks:
+            h = block(h, mask, keep)
+        return self.norm(h)
+
+
+def sasrec(loss_name, length, padded=True, batch=128):
+    model = Sasrec(length)
+
+    def draw():
+        lengths = torch.randint(length // 2, length + 1, (batch, 1)) if padded else torch.tensor([[length]])
+        keep = torch.arange(length) >= length - lengths
+        return [torch.randint(1, N_ITEMS + 1, (batch, length)) * keep for _ in range(3)]
+
+    def loss(x, positive, negative):
+        h = model(x)
+        selected = positive != 0
+        h, positive = h[selected], positive[selected]
+        if loss_name == "full":
+            return F.cross_entropy(h @ model.items.weight[1:].T, positive - 1)
+        negative = negative[selected]
+        logits = [(h * model.items(ids)).sum(-1) for ids in (positive, negative)]
+        return -(F.logsigmoid(logits[0]) + F.logsigmoid(-logits[1])).mean()
+
+    return draw, loss, [torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)]
+
+
+WORKLOADS = {
+    "full_softmax": full_softmax,
+    "two_tower_b1024": lambda: two_tower(6040, 3706, 1024),
+    "two_tower_b2048": lambda: two_tower(6040, 3706, 2048),
+    "large_tables_dense": lambda: two_tower(100_000, 434_000, 1024),
+    "large_tables": lambda: two_tower(100_000, 434_000, 1024, sparse=True),
+}
+for length in (50, 200):
+    for loss_name in ("bce", "full"):
+        name = f"sasrec_{loss_name}_l{length}"
+        WORKLOADS[name] = lambda loss_name=loss_name, length=length: sasrec(loss_name, length)
+        WORKLOADS[name + "_unpadded"] = lambda loss_name=loss_name, length=length: sasrec(loss_name, length, False)
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(1)
+    made, current = None, None
+    for line in sys.stdin:
+        name, n_steps = line.split()
+        if current != name:
+            made, current = None, None
+            made, current = WORKLOADS[name](), name
+        draw, loss, optimizers = made
+        times = []
+        for _ in range(int(n_steps)):
+            batch = draw()
+            start = time.perf_counter()
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss(*batch).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            times.append(1e3 * (time.perf_counter() - start))
+        print(*(f"{t:.4f}" for t in times), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+//! The steps of `versus_pytorch` with the system's allocator; it is started from there.
+
+mod workloads;
+
+fn main() {
+    workloads::serve();
+}

@@ -1,0 +1,94 @@
+//! The training steps that `training_step`, `versus_pytorch` and `pytorch_peer.py` time: the same sizes,
+//! initialisation and random ids everywhere. A step is loss, gradients and optimizer.
+
+use std::io::{self, BufRead, Write};
+use std::time::Instant;
+
+mod sasrec;
+mod two_tower;
+
+use recsys::burn::tensor::{Device, Int, Tensor, TensorData};
+use recsys::losses::SharedCandidates;
+use recsys::rng::Rng;
+
+/// All workloads that are training steps.
+pub const NAMES: [&str; 7] = [
+    "two_tower_b1024",
+    "two_tower_b2048",
+    "sasrec_bce_l50",
+    "sasrec_full_l50",
+    "sasrec_bce_l200",
+    "sasrec_full_l200",
+    "large_tables",
+];
+
+const D: usize = 64;
+const N_ITEMS: usize = 3_417;
+const DROPOUT: f64 = 0.2;
+
+/// The workload of this name: each call is a step. The batches are drawn beforehand, and come round again.
+pub fn named(name: &str) -> Box<dyn FnMut()> {
+    match name {
+        "full_softmax" => full_softmax(),
+        "two_tower_b1024" => two_tower::steps(6_040, 3_706, 1_024),
+        "two_tower_b2048" => two_tower::steps(6_040, 3_706, 2_048),
+        "large_tables" => two_tower::steps(100_000, 434_000, 1_024),
+        _ => {
+            let (name, padded) = match name.strip_suffix("_unpadded") {
+                Some(name) => (name, false),
+                None => (name, true),
+            };
+            let (loss, len) = match name {
+                "sasrec_bce_l50" => (sasrec::Loss::BinaryCrossEntropy, 50),
+                "sasrec_full_l50" => (sasrec::Loss::FullSoftmax, 50),
+                "sasrec_bce_l200" => (sasrec::Loss::BinaryCrossEntropy, 200),
+                "sasrec_full_l200" => (sasrec::Loss::FullSoftmax, 200),
+                _ => panic!("no workload {name}"),
+            };
+            sasrec::steps(loss, len, padded)
+        }
+    }
+}
+
+/// Answers every line `WORKLOAD N_STEPS` of standard input with the milliseconds of each step.
+#[allow(dead_code, reason = "not every bench serves")]
+pub fn serve() {
+    let mut current: Option<(String, Box<dyn FnMut()>)> = None;
+    for line in io::stdin().lock().lines() {
+        let line = line.expect("standard input is text");
+        let (name, n_steps) = line.split_once(' ').expect("a workload and a number");
+        if current.as_ref().is_none_or(|(current, _)| current != name) {
+            drop(current.take());
+            current = Some((name.to_owned(), named(name)));
+        }
+        let (_, step) = current.as_mut().expect("just set");
+        let times: Vec<String> = (0..n_steps.trim().parse().expect("a number of steps"))
+            .map(|_| {
+                let start = Instant::now();
+                step();
+                format!("{:.4}", 1e3 * start.elapsed().as_secs_f64())
+            })
+            .collect();
+        println!("{}", times.join(" "));
+        io::stdout().flush().expect("somebody reads");
+    }
+}
+
+/// The loss and gradients of 6,400 rows against the catalogue.
+fn full_softmax() -> Box<dyn FnMut()> {
+    const N: usize = 6_400;
+    let device = Device::flex().autodiff();
+    let rng = &mut Rng::new(1);
+    let mut vectors = |n: usize| {
+        let values: Vec<f32> = (0..n * D).map(|_| 0.3 * rng.normal() as f32).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [n, D]), &device).require_grad()
+    };
+    let (rows, items) = (vectors(N), vectors(N_ITEMS));
+    let columns: Vec<i64> = (0..N).map(|_| rng.below(N_ITEMS) as i64).collect();
+    let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [N]), &device);
+    Box::new(move || {
+        let loss = SharedCandidates::new(items.clone()).cross_entropy(rows.clone(), columns.clone());
+        let gradients = loss.backward();
+        assert!(rows.grad(&gradients).is_some() && items.grad(&gradients).is_some());
+    })
+}

@@ -513,6 +513,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_tracked_has_the_same_output() {
+        let run = |device: &Device, tracked: bool| {
+            let qkv = Tensor::<2>::from_data(TensorData::new(twin::normal(21 * 12, 6), [21, 12]), device);
+            let qkv = if tracked { qkv.require_grad() } else { qkv };
+            read(attend(qkv, &[20, 1], 2, 0.3)).unwrap()
+        };
+        let (plain, autodiff) = (Device::flex(), Device::flex().autodiff());
+        assert_eq!(run(&plain, false), run(&autodiff, true));
+        assert_eq!(run(&autodiff, false), run(&autodiff, true));
+    }
+
+    /// As from a transposition or a slice of a wider matrix.
+    #[test]
+    fn strided_rows_equal_contiguous_ones() {
+        let device = Device::flex();
+        let wide = Tensor::<2>::from_data(TensorData::new(twin::normal(9 * 20, 7), [9, 20]), &device);
+        let strided = wide.clone().slice([0..9, 4..16]);
+        let contiguous = Tensor::<2>::from_data(strided.clone().into_data(), &device);
+        let run = |qkv| read(attend(qkv, &[4, 5], 2, 0.0)).unwrap();
+        assert_eq!(run(strided), run(contiguous));
+    }
+
+    #[test]
     fn large_scores_neither_overflow_nor_vanish() {
         let device = Device::flex().autodiff();
         let run = || {

@@ -192,6 +192,23 @@ mod tests {
     }
 
     #[test]
+    fn parameters_learn_from_inputs_that_do_not() {
+        let device = Device::flex().autodiff();
+        let run = || {
+            let x = Tensor::<2>::from_data(TensorData::new(twin::normal(12, 7), [4, 3]), &device);
+            let gamma = Tensor::<1>::ones([3], &device).require_grad();
+            let y = layer_norm(x, gamma.clone(), Tensor::zeros([3], &device), 1e-5);
+            let gradients = y.square().sum().backward();
+            read(gamma.grad(&gradients).unwrap()).unwrap()
+        };
+        // γ̂ = 2 γ Σ x̂², and x̂ has mean square 1 in every row.
+        assert!((run().iter().sum::<f32>() - 24.0).abs() < 1e-2, "{:?}", run());
+        for (fused, composed) in run().iter().zip(composed(run)) {
+            assert!((fused - composed).abs() < 1e-4, "{fused}, {composed}");
+        }
+    }
+
+    #[test]
     fn threads_change_no_bit() {
         let (n, d) = (1_000, 24);
         let (x, weights) = (twin::normal(n * d, 4), twin::normal(n * d, 5));

@@ -193,7 +193,7 @@ mod tests {
     fn a_later_item_changes_no_earlier_output() {
         for run in [run, |x: Tensor<2>, lengths: &[usize]| kernels::composed(|| run(x, lengths))] {
             let before = run(rows(40), &[38, 2]);
-            let changed = Tensor::cat(vec![rows(40).slice([0..35]), rows(5)], 0);
+            let changed = Tensor::cat(vec![rows(40).slice_dim(0, 0..35), rows(5)], 0);
             let after = run(changed, &[38, 2]);
             assert_eq!(before[..35 * D], after[..35 * D]);
             assert!((35..40).all(|t| before[t * D..(t + 1) * D] != after[t * D..(t + 1) * D]));

@@ -10,25 +10,3 @@ pub enum Activation {
     /// x Φ(x), with Φ the standard normal distribution function (Hendrycks & Gimpel 2016).
     Gelu,
 }
-
-/// x and its slope.
-#[cfg(feature = "flex")]
-#[inline(always)]
-pub(super) fn identity(x: f32) -> (f32, f32) {
-    (x, 1.0)
-}
-
-/// max(x, 0) and its slope; not a number stays so.
-#[cfg(feature = "flex")]
-#[inline(always)]
-pub(super) fn relu(x: f32) -> (f32, f32) {
-    if x <= 0.0 { (0.0, 0.0) } else { (x, 1.0) }
-}
-
-/// x Φ(x) and its slope Φ(x) + x φ(x).
-#[cfg(feature = "flex")]
-#[inline(always)]
-pub(super) fn gelu(x: f32) -> (f32, f32) {
-    let (cdf, density) = super::simd::normal(x);
-    (x * cdf, x.mul_add(density, cdf))
-}

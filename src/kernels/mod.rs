@@ -1,105 +1,28 @@
 //! How is it fast? What a composition of Burn operations does in many passes over memory, done in one, on the
 //! CPU.
 //!
-//! A kernel is a struct that implements [`Kernel`]: plain slices in, plain slices out, forward and backward.
-//! [`extension`] hangs it into Burn's autodiff graph, so that a new operation is one file here, with its
-//! float64 twin in its tests, and nothing else. Layers and losses ask [`fused`] which way to go: these
-//! kernels on Flex, a composition of ordinary Burn operations on every other backend.
-//!
-//! - Parts are fixed by the size of the work and summed in their order ([`parallel`]): the number of threads
-//!   never changes a bit.
-//! - Large buffers are reused from step to step ([`buffer`]).
-//! - `unsafe` stands in [`matrix`] alone, behind functions that check every length.
+//! Layers and losses ask [`fused`] which way to go: the kernels of `flex/` on Burn's CPU backend, a composition
+//! of ordinary Burn operations on every other. The types here describe work to both.
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Tensor};
 
 mod activation;
-#[cfg(feature = "flex")]
-mod adam;
-#[cfg(feature = "flex")]
-mod array;
-#[cfg(feature = "flex")]
-mod attention;
 mod bags;
 #[cfg(feature = "flex")]
-mod buffer;
-#[cfg(feature = "flex")]
-mod candidate_logits;
-#[cfg(feature = "flex")]
-mod cross_entropy;
-#[cfg(feature = "flex")]
-mod dropout;
-#[cfg(feature = "flex")]
-mod dropout_add;
-#[cfg(feature = "flex")]
-mod embedding_bag;
-#[cfg(feature = "flex")]
-mod extension;
-#[cfg(feature = "flex")]
-mod finite;
-#[cfg(feature = "flex")]
-mod in_place;
-#[cfg(feature = "flex")]
-mod l2_normalize;
-#[cfg(feature = "flex")]
-mod layer_norm;
-#[cfg(feature = "flex")]
-mod linear;
-#[cfg(feature = "flex")]
-mod logistic_loss;
+mod flex;
 mod mask;
-#[cfg(feature = "flex")]
-mod matrix;
-#[cfg(feature = "flex")]
-mod parallel;
-#[cfg(feature = "flex")]
-mod rows;
-#[cfg(feature = "flex")]
-mod sequence_embedding;
 mod sequence_layout;
 mod simd;
-#[cfg(feature = "flex")]
-mod square;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
 pub use activation::Activation;
-#[cfg(feature = "flex")]
-pub(crate) use adam::{Adam, AdamStep};
-#[cfg(feature = "flex")]
-pub(crate) use array::Array;
-#[cfg(feature = "flex")]
-pub(crate) use attention::CausalAttention;
 pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
-pub(crate) use candidate_logits::CandidateLogits;
-#[cfg(feature = "flex")]
-pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
-#[cfg(feature = "flex")]
-pub(crate) use dropout::Dropout;
-#[cfg(feature = "flex")]
-pub(crate) use dropout_add::DropoutAdd;
-#[cfg(feature = "flex")]
-pub(crate) use embedding_bag::EmbeddingBag;
-#[cfg(feature = "flex")]
-pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
-#[cfg(feature = "flex")]
-pub(crate) use in_place::{in_place, into_values, recycle};
-#[cfg(feature = "flex")]
-pub(crate) use l2_normalize::L2Normalize;
-#[cfg(feature = "flex")]
-pub(crate) use layer_norm::LayerNorm;
-#[cfg(feature = "flex")]
-pub(crate) use linear::Linear;
-#[cfg(feature = "flex")]
-pub(crate) use logistic_loss::LogisticLoss;
+pub(crate) use flex::*;
 pub(crate) use mask::Mask;
-#[cfg(feature = "flex")]
-pub(crate) use rows::{lazy_adam, rowwise_adagrad};
-#[cfg(feature = "flex")]
-pub(crate) use sequence_embedding::SequenceEmbedding;
 pub use sequence_layout::SequenceLayout;
 
 thread_local! {
@@ -115,21 +38,11 @@ pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
     on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
 }
 
-/// Ids of a tensor on the CPU's own backend.
-#[cfg(feature = "flex")]
-pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
-    let ids = ids.into_data();
-    match ids.as_slice::<i32>() {
-        Ok(ids) => ids.iter().map(|&id| id.into()).collect(),
-        Err(_) => ids.iter().collect(),
-    }
-}
-
 /// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.
 pub(crate) fn zero_if_finite<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     #[cfg(feature = "flex")]
     if fused(&x) {
-        return apply_1(finite::ZeroIfFinite, x.inner());
+        return apply_1(ZeroIfFinite, x.inner());
     }
     x.inner().mul_scalar(0.0).sum()
 }
@@ -137,7 +50,7 @@ pub(crate) fn zero_if_finite<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 /// Returns the buffers that lie idle between steps to the system.
 pub fn release_buffers() {
     #[cfg(feature = "flex")]
-    buffer::clear();
+    flex::clear_buffers();
 }
 
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to

@@ -56,7 +56,7 @@ pub(crate) fn give(buffer: Vec<f32>) {
 }
 
 /// Returns all idle buffers to the allocator.
-pub(super) fn clear() {
+pub(crate) fn clear() {
     std::mem::take(&mut *idle());
 }
 

@@ -1,8 +1,7 @@
 use std::ops::Range;
 
-use super::activation::{Activation, gelu, identity, relu};
 use super::matrix::{Matrix, MatrixMut};
-use super::{Array, Kernel, buffer, parallel, simd};
+use super::{Activation, Array, Kernel, buffer, parallel, simd};
 
 /// Rows that stay in the cache from one step to the next.
 const BLOCK: usize = 128;
@@ -120,6 +119,25 @@ impl Linear {
             },
         );
     }
+}
+
+/// x and its slope.
+#[inline(always)]
+fn identity(x: f32) -> (f32, f32) {
+    (x, 1.0)
+}
+
+/// max(x, 0) and its slope; not a number stays so.
+#[inline(always)]
+fn relu(x: f32) -> (f32, f32) {
+    if x <= 0.0 { (0.0, 0.0) } else { (x, 1.0) }
+}
+
+/// x Φ(x) and its slope Φ(x) + x φ(x).
+#[inline(always)]
+fn gelu(x: f32) -> (f32, f32) {
+    let (cdf, density) = simd::normal(x);
+    (x * cdf, x.mul_add(density, cdf))
 }
 
 #[inline(always)]

@@ -1,0 +1,64 @@
+//! The kernels of Burn's CPU backend.
+//!
+//! A kernel is a struct that implements [`Kernel`]: plain slices in, plain slices out, forward and backward.
+//! `extension.rs` hangs it into Burn's autodiff graph, so that a new operation is one file here, with its
+//! float64 twin in its tests, and nothing else.
+//!
+//! - Parts are fixed by the size of the work and summed in their order (`parallel.rs`): the number of
+//!   threads never changes a bit.
+//! - Large buffers are reused from step to step (`buffer.rs`).
+//! - `unsafe` stands in `matrix.rs` alone, behind functions that check every length.
+
+use burn::tensor::{Int, Tensor};
+
+mod adam;
+mod array;
+mod attention;
+mod buffer;
+mod candidate_logits;
+mod cross_entropy;
+mod dropout;
+mod dropout_add;
+mod embedding_bag;
+mod extension;
+mod finite;
+mod in_place;
+mod l2_normalize;
+mod layer_norm;
+mod linear;
+mod logistic_loss;
+mod matrix;
+mod parallel;
+mod rows;
+mod sequence_embedding;
+mod square;
+
+pub(crate) use adam::{Adam, AdamStep};
+pub(crate) use array::Array;
+pub(crate) use attention::CausalAttention;
+pub(crate) use buffer::clear as clear_buffers;
+pub(crate) use candidate_logits::CandidateLogits;
+pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
+pub(crate) use dropout::Dropout;
+pub(crate) use dropout_add::DropoutAdd;
+pub(crate) use embedding_bag::EmbeddingBag;
+pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+pub(crate) use finite::ZeroIfFinite;
+pub(crate) use in_place::{in_place, into_values, recycle};
+pub(crate) use l2_normalize::L2Normalize;
+pub(crate) use layer_norm::LayerNorm;
+pub(crate) use linear::Linear;
+pub(crate) use logistic_loss::LogisticLoss;
+pub(crate) use rows::{lazy_adam, rowwise_adagrad};
+pub(crate) use sequence_embedding::SequenceEmbedding;
+
+use super::{Activation, Bags, Mask, SequenceLayout, simd};
+
+/// Ids of a tensor on the CPU's own backend.
+pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {
+    let ids = ids.into_data();
+    match ids.as_slice::<i32>() {
+        Ok(ids) => ids.iter().map(|&id| id.into()).collect(),
+        Err(_) => ids.iter().collect(),
+    }
+}

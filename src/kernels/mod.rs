@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 mod activation;
 mod bags;
@@ -31,11 +31,24 @@ thread_local! {
 
 /// Whether operations on this tensor run as fused kernels: float32 on the Flex backend.
 pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
+    is_flex(&x.device()) && x.dtype() == DType::F32 && !COMPOSED.get()
+}
+
+fn is_flex(device: &Device) -> bool {
     #[cfg(feature = "flex")]
-    let on_flex = x.device().inner() == burn::tensor::Device::flex();
+    return device.clone().inner() == Device::flex();
     #[cfg(not(feature = "flex"))]
-    let on_flex = false;
-    on_flex && x.dtype() == DType::F32 && !COMPOSED.get()
+    return false;
+}
+
+/// Runs `f`, many operations on this device, where they are dispatched soonest: on the CPU on one of the threads
+/// that share their work, which otherwise would have to be woken for each of them.
+pub(crate) fn among_workers<R: Send>(device: &Device, f: impl FnOnce() -> R + Send) -> R {
+    if !is_flex(device) {
+        return f();
+    }
+    let is_composed = COMPOSED.get();
+    rayon::scope(|_| with_composed(is_composed, f))
 }
 
 /// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.
@@ -56,12 +69,16 @@ pub fn release_buffers() {
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to
 /// compare results and times.
 pub fn composed<R>(f: impl FnOnce() -> R) -> R {
+    with_composed(true, f)
+}
+
+fn with_composed<R>(is_composed: bool, f: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             COMPOSED.set(self.0);
         }
     }
-    let _restore = Restore(COMPOSED.replace(true));
+    let _restore = Restore(COMPOSED.replace(is_composed));
     f()
 }

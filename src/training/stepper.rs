@@ -1,11 +1,12 @@
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::TrainingConfig;
 use super::clipping::clip_global_norm;
 use super::row_optimizer::RowSteps;
 use crate::error::{Error, Location, Result};
+use crate::kernels::among_workers;
 use crate::layers::row_tape;
 
 /// A model and its optimizer, one step at a time, for a training loop of your own. A
@@ -42,6 +43,7 @@ pub struct Stepper<M> {
     pub(super) rows: RowSteps,
     learning_rate: f64,
     max_gradient_norm: Option<f32>,
+    device: Device,
 }
 
 impl<M: Module> Stepper<M> {
@@ -60,12 +62,18 @@ impl<M: Module> Stepper<M> {
             rows: RowSteps::new(config),
             learning_rate: config.learning_rate,
             max_gradient_norm: config.max_gradient_norm,
+            device,
         })
     }
 
     /// Lowers a loss of the model by one step, with `factor` times the learning rate of the settings, and
     /// returns the loss as it was before, outside autodiff.
-    pub fn step(mut self, factor: f64, loss: impl FnOnce(&M) -> Tensor<1>) -> (Self, Tensor<1>) {
+    pub fn step(self, factor: f64, loss: impl FnOnce(&M) -> Tensor<1> + Send) -> (Self, Tensor<1>) {
+        let device = self.device.clone();
+        among_workers(&device, || self.step_here(factor, loss))
+    }
+
+    fn step_here(mut self, factor: f64, loss: impl FnOnce(&M) -> Tensor<1>) -> (Self, Tensor<1>) {
         let (loss, tape) = row_tape::record(|| loss(&self.model));
         let value = loss.clone().inner();
         let mut grads = loss.backward();

@@ -4,7 +4,7 @@ use super::simd::{axpy, vectorized};
 use super::{Array, Bags, Kernel, buffer, parallel};
 
 /// The numbers that one part of the work reads and writes.
-const PART: usize = 1 << 16;
+const PART: usize = 1 << 13;
 
 /// y_i = Σ_k w_ik · table[row_ik] over the entries k of bag i. Its gradient is an embedding bag too: the
 /// transposed bags, over the gradient of y.

@@ -5,7 +5,7 @@ use super::simd::{dot, vectorized};
 use super::{AdamStep, parallel};
 
 /// The numbers of a table in one part of the work.
-const PART: usize = 1 << 14;
+const PART: usize = 1 << 13;
 
 /// The stretch of each array from row `first` on that holds some of the rows.
 struct Part<'a, const N: usize> {

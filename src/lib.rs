@@ -12,6 +12,7 @@
 //! | [`features`] | What do we know? |
 //! | [`samplers`] | What did not happen? |
 //! | [`layers`], [`losses`] | What are models made of, and what do they minimise? |
+//! | [`kernels`] | How is it fast? |
 //! | [`training`] | How do we fit? |
 //! | [`models`] | Which model? |
 //! | [`index`] | Which vectors are near? |
@@ -51,6 +52,10 @@
 //! ```
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(
+    not(feature = "flex"),
+    allow(dead_code, unused_imports, unused_variables, reason = "what only the fused kernels use")
+)]
 
 pub mod data;
 pub mod error;

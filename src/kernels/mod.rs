@@ -1,7 +1,7 @@
 //! How is it fast? What a composition of Burn operations does in many passes over memory, done in one, on the
 //! CPU.
 //!
-//! Layers and losses ask [`fused`] which way to go: the kernels of `flex/` on Burn's CPU backend, a composition
+//! Layers and losses ask `fused` which way to go: the kernels of `flex/` on Burn's CPU backend, a composition
 //! of ordinary Burn operations on every other. The types here describe work to both.
 
 use std::cell::Cell;

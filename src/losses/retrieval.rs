@@ -15,7 +15,7 @@ use crate::losses::{
 pub enum RetrievalLoss {
     /// In-batch softmax (Yi et al. 2019, eq. 4): the other rows' positives are the negatives.
     InBatchSoftmax {
-        /// Whether [`correct_log_q`] takes out the popularity bias of in-batch sampling.
+        /// Whether [`correct_log_q`](super::correct_log_q) takes out the popularity bias of in-batch sampling.
         log_q: bool,
         /// Whether the same loss seen from the items (each positive's candidates are the rows) is averaged in
         /// (Radford et al. 2021, CLIP, fig. 3).
@@ -25,7 +25,7 @@ pub enum RetrievalLoss {
         /// Keep only this many negatives of each row, the hardest ([`keep_hard_negatives`]); all if `None`.
         n_hard: Option<usize>,
     },
-    /// [`sampled_softmax`] against negatives that all rows share.
+    /// [`sampled_softmax`](super::sampled_softmax) against negatives that all rows share.
     SampledSoftmax {
         /// The number of negatives.
         n_negatives: usize,

@@ -10,7 +10,7 @@ use super::{Array, Kernel, buffer, host_ids, parallel, simd};
 const MAX_LOGITS: usize = 2 << 20;
 
 /// The rows of a part, whose logits are computed, exponentiated and multiplied while they are hot.
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 
 /// The mean over rows of −ln softmax of the positive's logit among the logits of all candidates, where a
 /// logit is the inner product of a row and a candidate. Logits exist for some rows at a time only.
@@ -192,7 +192,7 @@ impl Candidates {
             assert_eq!((hits.rows.len(), hits.candidates.len()), (vectors.n(), m), "the item of each");
         }
         let n = vectors.n();
-        let at_a_time = MAX_LOGITS.div_ceil(m).next_multiple_of(ROWS).min(n);
+        let at_a_time = MAX_LOGITS.div_ceil(m).next_multiple_of(2 * ROWS).min(n);
         let mut logits = buffer::take(at_a_time * m);
         let mut scaled = buffer::take(at_a_time * d);
         let mut of_rows = gradients.rows.chunks_mut(ROWS * d);
@@ -217,7 +217,7 @@ impl Candidates {
             loss += losses.iter().sum::<f64>();
             let e = Matrix::new(logits, rows.len(), m);
             let scaled = Matrix::new(scaled, rows.len(), d);
-            let size = m.div_ceil(16).max(ROWS);
+            let size = m.div_ceil(8).max(64);
             parallel::rows(&mut gradients.candidates, d, size, |columns, gradient| {
                 let e = e.columns(columns.clone()).t();
                 MatrixMut::new(gradient, columns.len(), d).add(e, scaled);

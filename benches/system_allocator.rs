@@ -3,5 +3,7 @@
 mod workloads;
 
 fn main() {
-    workloads::serve();
+    if std::env::args().any(|argument| argument == "serve") {
+        workloads::serve();
+    }
 }

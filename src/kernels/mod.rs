@@ -18,11 +18,13 @@ mod simd;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
+#[doc(hidden)]
 pub use activation::Activation;
 pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
 pub(crate) use mask::Mask;
+#[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
 
 thread_local! {

@@ -84,3 +84,20 @@ fn with_composed<R>(is_composed: bool, f: impl FnOnce() -> R) -> R {
     let _restore = Restore(COMPOSED.replace(is_composed));
     f()
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_go_the_way_that_their_caller_goes() {
+        let device = Device::flex();
+        let fused = || {
+            let x = Tensor::<1>::ones([1], &device);
+            among_workers(&device, || (rayon::current_thread_index().is_some(), fused(&x)))
+        };
+        assert_eq!(fused(), (true, true));
+        assert_eq!(composed(fused), (true, false));
+        assert_eq!(fused(), (true, true));
+    }
+}

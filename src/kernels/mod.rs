@@ -87,7 +87,9 @@ fn with_composed<R>(is_composed: bool, f: impl FnOnce() -> R) -> R {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use super::*;
+    use burn::tensor::{Device, Tensor};
+
+    use crate::kernels::{among_workers, composed, fused};
 
     #[test]
     fn workers_go_the_way_that_their_caller_goes() {

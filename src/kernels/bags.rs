@@ -16,9 +16,16 @@ impl Default for Bags {
 }
 
 impl Bags {
-    /// For each of these rows a bag that holds it alone, with weight 1.
-    pub(crate) fn of_one(rows: Vec<u32>) -> Self {
-        Self { starts: (0..=rows.len() as u32).collect(), weights: vec![1.0; rows.len()], rows }
+    /// For each of these rows a bag that holds it alone, with this weight.
+    pub(crate) fn of_one(rows: Vec<u32>, weight: f32) -> Self {
+        let weights = vec![weight; rows.len()];
+        Self::of_equal_size(1, rows, weights)
+    }
+
+    /// Bags of `k` rows each, one bag behind another.
+    pub(crate) fn of_equal_size(k: usize, rows: Vec<u32>, weights: Vec<f32>) -> Self {
+        assert!(rows.len() == weights.len() && rows.len().is_multiple_of(k), "bags of {k}");
+        Self { starts: (0..=rows.len() as u32).step_by(k).collect(), rows, weights }
     }
 
     /// Adds a bag with these rows and weights.
@@ -126,6 +133,6 @@ mod tests {
         let sorted = [vec![(0, 0.5), (3, 1.0), (3, 2.0)], vec![], vec![(0, 4.0)]];
         assert_eq!(entries(&transposed.transpose(3)), sorted);
         assert_eq!(entries(&bags.select(&[2, 2, 0])), [lists[2].clone(), lists[2].clone(), lists[0].clone()]);
-        assert_eq!(entries(&Bags::of_one(vec![7, 1])), [[(7, 1.0)], [(1, 1.0)]]);
+        assert_eq!(entries(&Bags::of_one(vec![7, 1], 1.0)), [[(7, 1.0)], [(1, 1.0)]]);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::{Linear, SequenceLayout, dropout};
+use crate::layers::{Linear, SequenceLayout, check_dropout, dropout};
 use crate::rng::Rng;
 
 /// The settings of a [`CausalSelfAttention`].
@@ -54,11 +54,7 @@ impl CausalSelfAttentionConfig {
             let expected = format!("a divisor of d_model = {}", self.d_model);
             return Err(Error::config("CausalSelfAttentionConfig::n_heads", expected, self.n_heads));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let field = "CausalSelfAttentionConfig::dropout";
-            return Err(Error::config(field, "a probability in [0, 1)", self.dropout));
-        }
-        Ok(())
+        check_dropout("CausalSelfAttentionConfig::dropout", self.dropout)
     }
 
     /// Fresh weights.

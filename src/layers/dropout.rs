@@ -1,5 +1,6 @@
 use burn::tensor::{Tensor, TensorData};
 
+use crate::error::{Error, Result};
 use crate::kernels::{self, Mask};
 use crate::rng::Rng;
 
@@ -38,6 +39,11 @@ pub fn dropout_add<const D: usize>(
         return kernels::apply_2(kernels::DropoutAdd(Mask::draw(p, rng)), x, residual);
     }
     residual.add(dropout(x, p, rng))
+}
+
+/// Refuses a setting that is no probability of dropping.
+pub(crate) fn check_dropout(field: &'static str, p: f64) -> Result<()> {
+    if (0.0..1.0).contains(&p) { Ok(()) } else { Err(Error::config(field, "a probability in [0, 1)", p)) }
 }
 
 #[cfg(all(test, feature = "flex"))]

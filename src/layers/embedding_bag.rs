@@ -8,7 +8,7 @@ use crate::layers::id_tensor;
 /// # Panics
 /// If a row stands beyond the table.
 pub(super) fn gather(table: Tensor<2>, rows: Vec<u32>) -> Tensor<2> {
-    let bags = Bags::of_one(rows);
+    let bags = Bags::of_one(rows, 1.0);
     if kernels::fused(&table) {
         return embedding_bag(table, bags);
     }
@@ -41,7 +41,7 @@ pub(super) fn embedding_bag(table: Tensor<2>, bags: Bags) -> Tensor<2> {
 
 /// The sums of the rows of `x` that have the same position, in their order, `[n, d]`.
 pub(super) fn sum_by_position(x: Tensor<2>, positions: Vec<u32>, n: usize) -> Tensor<2> {
-    embedding_bag(x, Bags::of_one(positions).transpose(n))
+    embedding_bag(x, Bags::of_one(positions, 1.0).transpose(n))
 }
 
 /// The distinct ids in ascending order, and the position of each id among them.

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::{Activation, Linear, dropout};
+use crate::layers::{Activation, Linear, check_dropout, dropout};
 use crate::rng::Rng;
 
 /// The settings of an [`Mlp`].
@@ -59,10 +59,7 @@ impl MlpConfig {
             let widths = format!("{:?} → {}", self.d_hidden, self.d_output);
             return Err(Error::config("MlpConfig::d_hidden", "widths of at least 1", widths));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::config("MlpConfig::dropout", "a probability in [0, 1)", self.dropout));
-        }
-        Ok(())
+        check_dropout("MlpConfig::dropout", self.dropout)
     }
 
     /// Fresh weights for inputs of width `d_input`.

@@ -19,6 +19,7 @@ mod transformer;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
+pub(crate) use dropout::check_dropout;
 pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
 pub use embedding::{Embedding, TableUpdate};

@@ -21,27 +21,3 @@ pub fn binary_cross_entropy(logits: Tensor<2>) -> Tensor<1> {
     let positive = activation::softplus(positive.neg(), 1.0).sum();
     positive.add(activation::softplus(negative, 1.0).sum()).div_scalar(n as f32)
 }
-
-#[cfg(all(test, feature = "flex"))]
-mod tests {
-    use super::*;
-    use crate::kernels::twin::{self, softplus};
-
-    #[test]
-    fn equals_its_float64_twin() {
-        for (n, k) in [(1, 1), (5, 1), (3, 7), (2, 40)] {
-            let columns = 1 + k;
-            let logits: Vec<f32> = twin::normal(n * columns, 1).iter().map(|x| 3.0 * x).collect();
-            twin::check(
-                &[logits],
-                1e-6,
-                |inputs| binary_cross_entropy(inputs[0].clone().reshape([n, columns])),
-                |inputs| {
-                    let row =
-                        |row: &[f64]| softplus(-row[0]) + row[1..].iter().map(|&s| softplus(s)).sum::<f64>();
-                    vec![inputs[0].chunks(columns).map(row).sum::<f64>() / n as f64]
-                },
-            );
-        }
-    }
-}

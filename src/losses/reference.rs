@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::*;
 use crate::kernels::composed;
+use crate::kernels::twin::{self, softplus};
 use crate::rng::Rng;
 
 const N: usize = 5;
@@ -65,8 +66,25 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     values.map(f64::exp).sum::<f64>().ln()
 }
 
-fn softplus(x: f64) -> f64 {
-    (1.0 + x.exp()).ln()
+#[test]
+fn losses_of_a_positive_and_its_negatives() {
+    type Loss = fn(Tensor<2>) -> Tensor<1>;
+    type Exact = fn(&[f64]) -> f64;
+    let cases: [(Loss, Exact); 2] = [
+        (bpr, |row| row[1..].iter().map(|s| softplus(s - row[0])).sum::<f64>() / (row.len() - 1) as f64),
+        (binary_cross_entropy, |row| softplus(-row[0]) + row[1..].iter().map(|&s| softplus(s)).sum::<f64>()),
+    ];
+    for (n, k) in [(1, 1), (5, 1), (3, 7), (2, 40)] {
+        for (loss, exact) in cases {
+            let logits: Vec<f32> = twin::normal(n * (1 + k), 1).iter().map(|x| 3.0 * x).collect();
+            twin::check(
+                &[logits],
+                1e-6,
+                |inputs| loss(inputs[0].clone().reshape([n, 1 + k])),
+                |inputs| vec![inputs[0].chunks(1 + k).map(exact).sum::<f64>() / n as f64],
+            );
+        }
+    }
 }
 
 #[test]

@@ -78,8 +78,7 @@ impl Kernel<2> for CrossEntropy {
         let vectors = Vectors { rows: rows.values(), candidates: candidates.values(), apart: None, m, d };
         let mut gradients = Gradients::new(&vectors, tracked);
         let loss = self.candidates.loss(vectors, Some(&self.positives), &mut gradients);
-        let Gradients { rows: of_rows, candidates: of_candidates, .. } = gradients;
-        let saved = || vec![rows.with_values(of_rows), candidates.with_values(of_candidates)];
+        let saved = || vec![rows.with_values(gradients.rows), candidates.with_values(gradients.candidates)];
         (Array::new(vec![loss], [1]), if tracked { saved() } else { Vec::new() })
     }
 
@@ -241,35 +240,35 @@ impl Candidates {
         let mut loss = 0.0;
         let mut slopes = Vec::with_capacity(n_rows);
         for (i, (row, logits)) in block.rows.clone().zip(block.logits.chunks_exact_mut(m)).enumerate() {
-            let h = &h[i * d..(i + 1) * d];
+            let of_row = i * d..(i + 1) * d;
+            let (h, scaled) = (&h[of_row.clone()], &mut block.scaled[of_row.clone()]);
             let positive = match (columns, apart) {
-                (Some(columns), _) => Positive::Column(columns[row] as usize),
-                (None, apart) => {
-                    Positive::Apart(simd::dot(h, &apart.unwrap_or_default()[i * d..(i + 1) * d]))
-                }
+                (None, Some(apart)) => Positive::Apart(dot(h, &apart[of_row])),
+                (columns, _) => Positive::Column(columns.unwrap_or_default()[row] as usize),
             };
             self.correct(row, &positive, logits);
             let softmax = Softmax::of(logits, &positive);
             loss += softmax.loss;
             let factor = 1.0 / (vectors.n() as f32 * softmax.sum);
             slopes.push((factor, softmax.slope * factor));
-            for (scaled, &h) in block.scaled[i * d..(i + 1) * d].iter_mut().zip(h) {
-                *scaled = h * factor;
-            }
+            set_scaled(scaled, factor, h);
         }
         if block.gradient.is_empty() {
             return loss;
         }
         MatrixMut::new(&mut *block.gradient, n_rows, d).set(Matrix::new(block.logits, n_rows, m), w);
         for (i, (factor, slope)) in slopes.into_iter().enumerate() {
-            let row = i * d..(i + 1) * d;
-            let gradient = &mut block.gradient[row.clone()];
+            let of_row = i * d..(i + 1) * d;
+            let gradient = &mut block.gradient[of_row.clone()];
             gradient.iter_mut().for_each(|g| *g *= factor);
             if let Some(apart) = apart {
-                simd::axpy(gradient, slope, &apart[row.clone()]);
-                for (g, &h) in block.gradient_apart[row.clone()].iter_mut().zip(&h[row]) {
-                    *g = slope * h;
-                }
+                let (apart, gradient_apart) =
+                    (&apart[of_row.clone()], &mut block.gradient_apart[of_row.clone()]);
+                simd::vectorized(
+                    #[inline(always)]
+                    move || simd::axpy(gradient, slope, apart),
+                );
+                set_scaled(gradient_apart, slope, &h[of_row]);
             }
         }
         loss
@@ -287,6 +286,20 @@ impl Candidates {
                 logits[hit] = f32::NEG_INFINITY;
             }
         }
+    }
+}
+
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    simd::vectorized(
+        #[inline(always)]
+        move || simd::dot(x, y),
+    )
+}
+
+/// y ← a x.
+fn set_scaled(y: &mut [f32], a: f32, x: &[f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = a * x;
     }
 }
 
@@ -320,18 +333,17 @@ impl Softmax {
             Positive::Column(column) => row[column],
             Positive::Apart(logit) => logit,
         };
-        let (row_ref, max, sum) = simd::vectorized(
+        let (row, max, apart, sum) = simd::vectorized(
             #[inline(always)]
             move || {
                 let max = simd::max(row).max(apart);
                 let sum = simd::exp_sum(row, max);
-                (row, max, sum)
+                let apart = simd::exp(apart - max);
+                (row, max, apart, sum + apart)
             },
         );
-        let apart = simd::exp(apart - max);
-        let sum = sum + apart;
         if let Positive::Column(column) = *positive {
-            row_ref[column] -= sum;
+            row[column] -= sum;
         }
         Self { loss: f64::from(max) + f64::from(sum).ln() - f64::from(logit), sum, slope: apart - sum }
     }

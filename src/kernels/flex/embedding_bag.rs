@@ -27,7 +27,7 @@ impl EmbeddingBag {
 
 /// The sum of each bag, begun at `zero`: at −0, the neutral element of addition, so that a row alone with
 /// weight 1 keeps every bit; at 0, for gradients that are summed as Burn sums them.
-fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
+pub(super) fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
     let mut sums = buffer::take(bags.len() * d);
     parallel::each(parts(bags, &mut sums, d), |(range, sums)| {
         vectorized(

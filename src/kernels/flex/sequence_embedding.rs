@@ -1,12 +1,9 @@
 use std::sync::Arc;
 
-use super::{Array, Kernel, Mask, buffer, parallel, simd};
+use super::{Array, Bags, Kernel, Mask, buffer, embedding_bag, parallel, simd};
 
 /// The rows that are embedded together.
 const PART: usize = 256;
-
-/// The parts into which a table is split to take up gradients.
-const N_TABLE_PARTS: usize = 16;
 
 /// y_r = (√d · items[ids_r] + positions[slots_r]) · mask.
 #[derive(Debug)]
@@ -57,9 +54,9 @@ impl Kernel<2> for SequenceEmbedding {
             parallel::rows(&mut grad, d, PART, |rows, grad| mask.apply(rows.start * d, grad));
         }
         let scatter = |table: &Array, ids: &[u32], scale: f32| {
-            let mut sums = buffer::take_zeroed(table.values().len());
-            scatter_add(&mut sums, d, ids, &grad, scale);
-            table.with_values(sums)
+            let [n_rows, d] = table.shape();
+            let bags = Bags::of_one(ids.to_vec(), scale).transpose(n_rows);
+            table.with_values(embedding_bag::sum(&bags, &grad, d, 0.0))
         };
         let grads = [
             needed[0].then(|| scatter(items, &self.ids, (d as f32).sqrt())),
@@ -73,27 +70,6 @@ impl Kernel<2> for SequenceEmbedding {
 #[inline(always)]
 fn row(table: &[f32], id: u32, d: usize) -> &[f32] {
     &table[id as usize * d..(id as usize + 1) * d]
-}
-
-/// table[ids_r] += scale · rows_r, for each table row in the order of r.
-fn scatter_add(table: &mut [f32], d: usize, ids: &[u32], rows: &[f32], scale: f32) {
-    let part_size = (table.len() / d.max(1)).div_ceil(N_TABLE_PARTS).max(1);
-    let mut by_part = vec![Vec::new(); N_TABLE_PARTS];
-    for (row, &id) in (0u32..).zip(ids) {
-        by_part[id as usize / part_size].push(row);
-    }
-    parallel::rows(table, d, part_size, |part, table| {
-        let members = &by_part[part.start / part_size][..];
-        simd::vectorized(
-            #[inline(always)]
-            move || {
-                for &r in members {
-                    let at = (ids[r as usize] as usize - part.start) * d;
-                    simd::axpy(&mut table[at..at + d], scale, row(rows, r, d));
-                }
-            },
-        );
-    });
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
 use crate::layers::{
-    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, TableUpdate, check_ids,
-    dropout, id_tensor, l2_normalize, read,
+    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, TableUpdate, check_dropout,
+    check_ids, dropout, id_tensor, l2_normalize, read,
 };
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
 use crate::pipeline::{Query, QueryEncoder};
@@ -108,10 +108,7 @@ impl TwoTowerConfig {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(Error::config("TwoTowerConfig::temperature", "a positive number", self.temperature));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::config("TwoTowerConfig::dropout", "a probability in [0, 1)", self.dropout));
-        }
-        Ok(())
+        check_dropout("TwoTowerConfig::dropout", self.dropout)
     }
 
     /// Fresh weights, drawn from `seed`, for these items and `n_users` users.

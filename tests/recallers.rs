@@ -5,7 +5,7 @@ mod common;
 use std::panic::catch_unwind;
 
 use common::check_recaller;
-use recsys::models::recall::PopularityRecaller;
+use recsys::models::recall::{ItemKnnRecaller, PopularityRecaller};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -25,6 +25,13 @@ fn popularity() {
         let table = interactions(n_items);
         check_recaller(&PopularityRecaller::fit(&table), n_items);
         check_recaller(&PopularityRecaller::fit_values(&table).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn item_knn() {
+    for n_items in [8, 40] {
+        check_recaller(&ItemKnnRecaller::fit(&interactions(n_items), 20).unwrap(), n_items);
     }
 }
 

@@ -13,7 +13,7 @@ use recsys::metrics::{Evaluation, HeldOut, RankingMetric, evaluate};
 use recsys::models::recall::{
     EmbeddingRecaller, FALLBACK_CHANNEL, PopularityRecaller, TwoTower, TwoTowerConfig,
 };
-use recsys::persistence::TwoTowerBundle;
+use recsys::persistence::EmbeddingBundle;
 use recsys::prelude::*;
 use recsys::training::{RetrievalBatches, Trainer, TrainingConfig};
 
@@ -36,7 +36,7 @@ fn small(loss: RetrievalLoss) -> TwoTowerConfig {
 }
 
 fn sampled_softmax() -> RetrievalLoss {
-    RetrievalLoss::SampledSoftmax { n_negatives: 32 }
+    RetrievalLoss::SampledSoftmax { n_negatives: 32, log_q: false }
 }
 
 fn fit(config: &TwoTowerConfig, epochs: usize) -> TwoTower {
@@ -216,7 +216,7 @@ fn settings_out_of_range_are_errors() {
 }
 
 /// The answers to some questions, to the last bit.
-fn answers(bundle: TwoTowerBundle) -> String {
+fn answers(bundle: EmbeddingBundle<TwoTower>) -> String {
     let recaller = bundle.into_recaller().unwrap();
     let mut text = String::new();
     for history in [&[][..], &[ItemId(5)], &[ItemId(7), ItemId(2), ItemId(90)]] {
@@ -233,7 +233,7 @@ const BUNDLE: &str = "RECSYS_TEST_BUNDLE";
 #[test]
 fn print_the_answers_of_a_bundle() {
     if let Some(folder) = std::env::var_os(BUNDLE) {
-        println!("ANSWERS {}", answers(TwoTowerBundle::load(folder, &Device::flex()).unwrap()));
+        println!("ANSWERS {}", answers(EmbeddingBundle::<TwoTower>::load(folder, &Device::flex()).unwrap()));
     }
 }
 
@@ -242,7 +242,7 @@ fn a_bundle_answers_alike_in_another_process() {
     let (data, split) = data();
     let table_update = TableUpdate::Sparse;
     let model = fit(&TwoTowerConfig { user_embedding: true, table_update, ..small(sampled_softmax()) }, 1);
-    let bundle = TwoTowerBundle {
+    let bundle = EmbeddingBundle {
         index: index(&model),
         model,
         popularity: PopularityRecaller::fit(&split.train),
@@ -266,6 +266,6 @@ fn a_bundle_answers_alike_in_another_process() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&weights, bytes).unwrap();
-    let error = TwoTowerBundle::load(&path, &Device::flex()).unwrap_err();
+    let error = EmbeddingBundle::<TwoTower>::load(&path, &Device::flex()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Corrupt { path, .. } if *path == weights), "{error}");
 }

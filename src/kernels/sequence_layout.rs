@@ -60,6 +60,13 @@ impl SequenceLayout {
         self.iter().filter(|rows| !rows.is_empty()).map(|rows| rows.end - 1)
     }
 
+    /// The place of each row in a matrix `[max_len, n_sequences]` in which every sequence is a column that ends
+    /// in the last line: row r of sequence i stands at t · `n_sequences` + i.
+    pub fn time_first(&self) -> impl Iterator<Item = usize> + '_ {
+        let (b, len) = (self.n_sequences(), self.max_len);
+        self.iter().enumerate().flat_map(move |(i, rows)| (len - rows.len()..len).map(move |t| t * b + i))
+    }
+
     /// The slot of each row in a window of `len` that ends with the newest item: always `len − 1` for the
     /// newest, `len − 2` for the one before it, and so on.
     ///
@@ -96,6 +103,7 @@ mod tests {
         assert_eq!(layout.iter().collect::<Vec<_>>(), [0..2, 2..2, 2..5]);
         assert_eq!((layout.rows(0), layout.rows(2)), (0..2, 2..5));
         assert_eq!(layout.last_rows().collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(layout.time_first().collect::<Vec<_>>(), [3, 6, 2, 5, 8]);
         assert_eq!(layout.slots(4).collect::<Vec<_>>(), [2, 3, 1, 2, 3]);
         let none = SequenceLayout::new([]);
         assert_eq!((none.n_sequences(), none.n_rows(), none.max_len()), (0, 0, 0));

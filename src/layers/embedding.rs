@@ -75,9 +75,17 @@ impl Embedding {
         gather(source, rows)
     }
 
+    /// The vectors of all ids in order, `[n, d]`, through which gradients flow also if updates are sparse.
+    pub fn all(&self) -> Tensor<2> {
+        match self.update {
+            TableUpdate::Dense => self.weight.val(),
+            TableUpdate::Sparse => self.forward(&(0..self.dims()[0] as u32).collect::<Vec<_>>()),
+        }
+    }
+
     /// A table and rows of it that are the vectors of these ids: this table and the ids themselves, or, where
     /// a sparse update is being recorded, the distinct vectors as a leaf of the graph.
-    pub(super) fn lookup(&self, ids: Vec<u32>) -> (Tensor<2>, Vec<u32>) {
+    pub(crate) fn lookup(&self, ids: Vec<u32>) -> (Tensor<2>, Vec<u32>) {
         let weight = self.weight.val();
         if self.update == TableUpdate::Dense
             || !weight.is_autodiff()

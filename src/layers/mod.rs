@@ -13,6 +13,7 @@ mod linear;
 mod mlp;
 mod multi_hot_embedding;
 mod pooling;
+mod recent_items;
 pub(crate) mod row_tape;
 mod sequence_embedding;
 mod transformer;
@@ -33,8 +34,9 @@ pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use multi_hot_embedding::MultiHotEmbedding;
 pub use pooling::{HistoryPooling, Pooling};
+pub(crate) use recent_items::recent_items;
 pub use sequence_embedding::sequence_embedding;
-pub use transformer::{TransformerBlock, TransformerBlockConfig};
+pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
 
 pub use crate::kernels::SequenceLayout;
 

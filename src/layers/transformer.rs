@@ -9,6 +9,18 @@ use crate::layers::{
 };
 use crate::rng::Rng;
 
+/// Where a [`TransformerBlock`] normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormPlacement {
+    /// Before each sub-layer (Xiong et al. 2020, "On layer normalization in the transformer architecture",
+    /// table 1, right): x ← x + dropout(f(norm(x))).
+    #[default]
+    Pre,
+    /// After each residual sum (Vaswani et al. 2017, section 3.1): x ← norm(x + dropout(f(x))).
+    Post,
+}
+
 /// The settings of a [`TransformerBlock`].
 ///
 /// | setting | default | purpose | range |
@@ -17,6 +29,7 @@ use crate::rng::Rng;
 /// | `n_heads` | 1 | heads of the attention | a divisor of `d_model` |
 /// | `d_hidden` | `d_model` | width of the hidden layer | ≥ 1 |
 /// | `activation` | ReLU | of the hidden layer | |
+/// | `norm` | pre | where it normalises | |
 /// | `dropout` | 0 | probability of dropping, in training, an attention probability, a hidden unit, an output | [0, 1) |
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransformerBlockConfig {
@@ -28,6 +41,8 @@ pub struct TransformerBlockConfig {
     pub d_hidden: usize,
     /// The non-linearity of the hidden layer.
     pub activation: Activation,
+    /// Where it normalises.
+    pub norm: NormPlacement,
     /// The probability of dropping an attention probability, a hidden unit, or an output in training.
     pub dropout: f64,
 }
@@ -35,7 +50,14 @@ pub struct TransformerBlockConfig {
 impl TransformerBlockConfig {
     /// One head and a hidden layer as wide as the rows, without dropout.
     pub fn new(d_model: usize) -> Self {
-        Self { d_model, n_heads: 1, d_hidden: d_model, activation: Activation::Relu, dropout: 0.0 }
+        Self {
+            d_model,
+            n_heads: 1,
+            d_hidden: d_model,
+            activation: Activation::Relu,
+            norm: NormPlacement::Pre,
+            dropout: 0.0,
+        }
     }
 
     /// Sets the number of heads.
@@ -53,6 +75,12 @@ impl TransformerBlockConfig {
     /// Sets the non-linearity of the hidden layer.
     pub fn with_activation(mut self, activation: Activation) -> Self {
         self.activation = activation;
+        self
+    }
+
+    /// Sets where it normalises.
+    pub fn with_norm(mut self, norm: NormPlacement) -> Self {
+        self.norm = norm;
         self
     }
 
@@ -88,6 +116,7 @@ impl TransformerBlockConfig {
             attention: self.attention().init(rng, device)?,
             feed_forward_norm: LayerNorm::new(self.d_model, device),
             feed_forward: feed_forward.init(self.d_model, rng, device)?,
+            norm: self.norm,
             dropout: self.dropout,
         })
     }
@@ -97,18 +126,17 @@ impl TransformerBlockConfig {
     }
 }
 
-/// A pre-norm transformer block (Xiong et al. 2020, "On layer normalization in the transformer
-/// architecture", table 1):
-///
-/// x ← x + dropout(attention(norm(x))), x ← x + dropout(mlp(norm(x))),
-///
-/// with [`CausalSelfAttention`] and an [`Mlp`] of one hidden layer.
+/// A transformer block (Vaswani et al. 2017, section 3): [`CausalSelfAttention`], then an [`Mlp`] of one
+/// hidden layer, each with a residual connection and a [`LayerNorm`] before or after it
+/// ([`NormPlacement`]).
 #[derive(Module, Debug)]
 pub struct TransformerBlock {
     attention_norm: LayerNorm,
     attention: CausalSelfAttention,
     feed_forward_norm: LayerNorm,
     feed_forward: Mlp,
+    #[module(skip)]
+    norm: NormPlacement,
     #[module(skip)]
     dropout: f64,
 }
@@ -120,11 +148,29 @@ impl TransformerBlock {
     /// - x: `[layout.n_rows(), d_model]`
     /// - output: `[layout.n_rows(), d_model]`
     pub fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        let attended =
-            self.attention.forward(self.attention_norm.forward(x.clone()), layout, rng.as_deref_mut());
-        let x = dropout_add(attended, x, self.dropout, rng.as_deref_mut());
-        let mapped = self.feed_forward.forward(self.feed_forward_norm.forward(x.clone()), rng.as_deref_mut());
-        dropout_add(mapped, x, self.dropout, rng)
+        let attend = |x, rng: Option<&mut Rng>| self.attention.forward(x, layout, rng);
+        let x = self.residual(x, &self.attention_norm, attend, rng.as_deref_mut());
+        self.residual(x, &self.feed_forward_norm, |x, rng| self.feed_forward.forward(x, rng), rng)
+    }
+
+    /// A sub-layer with its residual connection and its norm.
+    fn residual(
+        &self,
+        x: Tensor<2>,
+        norm: &LayerNorm,
+        layer: impl Fn(Tensor<2>, Option<&mut Rng>) -> Tensor<2>,
+        mut rng: Option<&mut Rng>,
+    ) -> Tensor<2> {
+        match self.norm {
+            NormPlacement::Pre => {
+                let y = layer(norm.forward(x.clone()), rng.as_deref_mut());
+                dropout_add(y, x, self.dropout, rng)
+            }
+            NormPlacement::Post => {
+                let y = layer(x.clone(), rng.as_deref_mut());
+                norm.forward(dropout_add(y, x, self.dropout, rng))
+            }
+        }
     }
 }
 
@@ -160,10 +206,41 @@ mod tests {
     #[test]
     fn fused_equals_composed() {
         let config = TransformerBlockConfig::new(D).with_heads(2).with_hidden(5).with_dropout(0.3);
-        for activation in [Activation::Relu, Activation::Gelu] {
-            let run = || run(&[5, 0, 40, 1], config.with_activation(activation), Some(&mut Rng::new(8)));
+        for (activation, norm) in
+            [(Activation::Relu, NormPlacement::Pre), (Activation::Gelu, NormPlacement::Post)]
+        {
+            let config = config.with_activation(activation).with_norm(norm);
+            let run = || run(&[5, 0, 40, 1], config, Some(&mut Rng::new(8)));
             for (fused, composed) in run().concat().iter().zip(kernels::composed(run).concat()) {
                 assert!((fused - composed).abs() < 1e-4 * (1.0 + composed.abs()), "{fused} {composed}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_norm_stands_before_or_behind() {
+        let device = Device::flex();
+        let layout = SequenceLayout::new([3]);
+        let x = Tensor::<2>::from_data(TensorData::new(rows(3), [3, D]), &device);
+        for norm in [NormPlacement::Pre, NormPlacement::Post] {
+            let block = block(TransformerBlockConfig::new(D).with_norm(norm), &device);
+            let normed = |norm: &LayerNorm, x: Tensor<2>| norm.forward(x);
+            let (first, second) = (&block.attention_norm, &block.feed_forward_norm);
+            let attend = |x| block.attention.forward(x, &layout, None);
+            let map = |x| block.feed_forward.forward(x, None);
+            let expected = match norm {
+                NormPlacement::Pre => {
+                    let y = x.clone() + attend(normed(first, x.clone()));
+                    y.clone() + map(normed(second, y))
+                }
+                NormPlacement::Post => {
+                    let y = normed(first, x.clone() + attend(x.clone()));
+                    normed(second, y.clone() + map(y))
+                }
+            };
+            let found = read(block.forward(x.clone(), &layout, None)).unwrap();
+            for (found, expected) in found.iter().zip(read(expected).unwrap()) {
+                assert!((found - expected).abs() < 1e-5, "{norm:?}: {found} {expected}");
             }
         }
     }

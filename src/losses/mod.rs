@@ -9,7 +9,7 @@ mod softmax;
 
 pub use candidate_logits::candidate_logits;
 pub use pairwise::bpr;
-pub use pointwise::binary_cross_entropy;
+pub use pointwise::{binary_cross_entropy, gbce_beta, generalized_binary_cross_entropy};
 pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};
 pub use shared_candidates::SharedCandidates;
 pub use softmax::{

@@ -202,9 +202,11 @@ fn retrieval_losses_join_the_steps() {
         (in_batch(true, None), shared()),
         (in_batch(true, Some(1)), shared()),
         (symmetric, shared()),
-        (RetrievalLoss::SampledSoftmax { n_negatives: 2 }, Negatives::Shared(vec![3, 0])),
+        (RetrievalLoss::SampledSoftmax { n_negatives: 2, log_q: false }, Negatives::Shared(vec![3, 0])),
+        (RetrievalLoss::SampledSoftmax { n_negatives: 2, log_q: true }, Negatives::Shared(vec![3, 0])),
         (RetrievalLoss::Bpr { n_negatives: 2 }, per_row()),
         (RetrievalLoss::BinaryCrossEntropy { n_negatives: 2 }, per_row()),
+        (RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 2, t: 0.5 }, per_row()),
     ];
     for (loss, negatives) in cases {
         loss.validate().unwrap();
@@ -237,15 +239,20 @@ fn retrieval_losses_join_the_steps() {
                             softmax(positive, others.map(|row| score(row, positives[i])).collect());
                         if *symmetric { 0.5 * (from_query + from_item) } else { from_query }
                     }
-                    (RetrievalLoss::SampledSoftmax { .. }, Negatives::Shared(drawn)) => {
-                        let rest = drawn.iter().filter(|&&j| j != positives[i]).map(|&j| score(i, j));
-                        softmax(positive, rest.collect())
+                    (RetrievalLoss::SampledSoftmax { log_q: corrected, .. }, Negatives::Shared(drawn)) => {
+                        let score = |&j: &usize| score(i, j) - if *corrected { log_q[j] } else { 0.0 };
+                        softmax(positive, drawn.iter().filter(|&&j| j != positives[i]).map(score).collect())
                     }
                     (_, Negatives::PerRow(drawn)) => {
                         let drawn = drawn[2 * i..2 * i + 2].iter().map(|&j| score(i, j));
                         match loss {
                             RetrievalLoss::Bpr { .. } => {
                                 drawn.map(|s| softplus(s - positive)).sum::<f64>() / 2.0
+                            }
+                            RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
+                                // Two negatives of a catalogue of nine, half calibrated.
+                                let beta = 1.0 - 0.5 * (1.0 - 2.0 / 8.0);
+                                beta * softplus(-positive) + drawn.map(softplus).sum::<f64>()
                             }
                             _ => softplus(-positive) + drawn.map(softplus).sum::<f64>(),
                         }
@@ -265,9 +272,14 @@ fn retrieval_losses_join_the_steps() {
                 Negatives::PerRow(ids) => Negatives::PerRow(ints(ids)),
                 Negatives::Catalogue => Negatives::Catalogue,
             };
-            let targets =
-                RetrievalTargets { positives: ints(&positives), negatives, log_q: leaf(&log_q, [m]) };
-            loss.forward(queries.clone(), items.clone(), log_temperature.clone(), targets)
+            let targets = RetrievalTargets {
+                positives: ints(&positives),
+                negatives,
+                log_q: leaf(&log_q, [m]),
+                n_items: 9,
+            };
+            let queries = scale_by_temperature(queries.clone(), log_temperature.clone());
+            loss.forward(queries, items.clone(), targets)
         };
         let what = loss.to_string();
         let compare = || {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::losses::{
-    SharedCandidates, binary_cross_entropy, bpr, candidate_logits, keep_hard_negatives, scale_by_temperature,
-    softmax_cross_entropy,
+    SharedCandidates, binary_cross_entropy, bpr, candidate_logits, gbce_beta,
+    generalized_binary_cross_entropy, keep_hard_negatives, softmax_cross_entropy,
 };
 
 /// What a retrieval model minimises, and so which negatives its batches need.
@@ -27,8 +27,13 @@ pub enum RetrievalLoss {
     },
     /// [`sampled_softmax`](super::sampled_softmax) against negatives that all rows share.
     SampledSoftmax {
-        /// The number of negatives.
+        /// The number of negatives k.
         n_negatives: usize,
+        /// Whether ln(k q(j)) is taken from the logit of each negative, so that Σ_k e^{s⁻_k} estimates the sum
+        /// over the catalogue without bias (Bengio & Senécal 2008, eq. 6). The positive stands in every row
+        /// whatever q is, and keeps its logit.
+        #[serde(default)]
+        log_q: bool,
     },
     /// Softmax over the whole catalogue.
     FullSoftmax,
@@ -42,11 +47,19 @@ pub enum RetrievalLoss {
         /// Negatives per row.
         n_negatives: usize,
     },
+    /// [`generalized_binary_cross_entropy`] with negatives of each row's own and the β of
+    /// [`gbce_beta`].
+    GeneralizedBinaryCrossEntropy {
+        /// Negatives per row.
+        n_negatives: usize,
+        /// The calibration t: 0 is binary cross-entropy, 1 undoes the bias of the sampling altogether.
+        t: f64,
+    },
 }
 
 impl Default for RetrievalLoss {
     fn default() -> Self {
-        Self::SampledSoftmax { n_negatives: 1024 }
+        Self::SampledSoftmax { n_negatives: 1024, log_q: false }
     }
 }
 
@@ -63,11 +76,17 @@ impl fmt::Display for RetrievalLoss {
                 }
                 n_hard.map_or(Ok(()), |n_hard| write!(f, ", the {n_hard} hardest"))
             }
-            Self::SampledSoftmax { n_negatives } => write!(f, "sampled softmax, {n_negatives} negatives"),
+            Self::SampledSoftmax { n_negatives, log_q } => {
+                let correction = if log_q { ", logQ correction" } else { "" };
+                write!(f, "sampled softmax, {n_negatives} negatives{correction}")
+            }
             Self::FullSoftmax => f.write_str("full softmax"),
             Self::Bpr { n_negatives } => write!(f, "BPR, {n_negatives} negatives a row"),
             Self::BinaryCrossEntropy { n_negatives } => {
                 write!(f, "binary cross-entropy, {n_negatives} negatives a row")
+            }
+            Self::GeneralizedBinaryCrossEntropy { n_negatives, t } => {
+                write!(f, "gBCE, {n_negatives} negatives a row, t {t}")
             }
         }
     }
@@ -93,6 +112,8 @@ pub struct RetrievalTargets {
     pub negatives: Negatives<Tensor<1, Int>>,
     /// log q of each item, `[m]`; read by the logQ correction only.
     pub log_q: Tensor<1>,
+    /// The size of the catalogue; read by [`RetrievalLoss::GeneralizedBinaryCrossEntropy`] only.
+    pub n_items: usize,
 }
 
 impl RetrievalLoss {
@@ -100,9 +121,10 @@ impl RetrievalLoss {
     pub fn n_negatives(&self) -> usize {
         match *self {
             Self::InBatchSoftmax { n_negatives, .. }
-            | Self::SampledSoftmax { n_negatives }
+            | Self::SampledSoftmax { n_negatives, .. }
             | Self::Bpr { n_negatives }
-            | Self::BinaryCrossEntropy { n_negatives } => n_negatives,
+            | Self::BinaryCrossEntropy { n_negatives }
+            | Self::GeneralizedBinaryCrossEntropy { n_negatives, .. } => n_negatives,
             Self::FullSoftmax => 0,
         }
     }
@@ -111,13 +133,18 @@ impl RetrievalLoss {
     ///
     /// # Errors
     /// No negatives where the loss needs at least one; hard negatives together with the symmetric loss, for
-    /// what is hard for a query is not what is hard for an item.
+    /// what is hard for a query is not what is hard for an item; a calibration t outside [0, 1].
     pub fn validate(&self) -> Result<()> {
         if let Self::InBatchSoftmax { symmetric, n_hard: Some(n_hard), .. } = *self
             && (symmetric || n_hard == 0)
         {
             let expected = "at least 1 hard negative, and not with the symmetric loss";
             return Err(Error::config("RetrievalLoss::n_hard", expected, n_hard));
+        }
+        if let Self::GeneralizedBinaryCrossEntropy { t, .. } = *self
+            && !(0.0..=1.0).contains(&t)
+        {
+            return Err(Error::config("RetrievalLoss::t", "a number in [0, 1]", t));
         }
         let needs_none = matches!(self, Self::InBatchSoftmax { .. } | Self::FullSoftmax);
         if needs_none || self.n_negatives() > 0 {
@@ -127,26 +154,18 @@ impl RetrievalLoss {
         }
     }
 
-    /// The mean loss of a batch; logits are ⟨query, item⟩ / τ.
+    /// The mean loss of a batch; logits are ⟨query, item⟩.
     ///
     /// # Shapes
-    /// - queries: `[n, d]`
+    /// - queries: `[n, d]`, after [`scale_by_temperature`](super::scale_by_temperature) where there is one
     /// - items: the vectors of the distinct items, `[m, d]`
-    /// - log_temperature: log τ, `[1]`
     /// - output: `[1]`
     ///
     /// # Panics
     /// If `targets` holds another kind of negatives than this loss draws.
-    pub fn forward(
-        &self,
-        queries: Tensor<2>,
-        items: Tensor<2>,
-        log_temperature: Tensor<1>,
-        targets: RetrievalTargets,
-    ) -> Tensor<1> {
-        let RetrievalTargets { positives, negatives, log_q } = targets;
+    pub fn forward(&self, queries: Tensor<2>, items: Tensor<2>, targets: RetrievalTargets) -> Tensor<1> {
+        let RetrievalTargets { positives, negatives, log_q, n_items } = targets;
         let n = queries.dims()[0];
-        let queries = scale_by_temperature(queries, log_temperature);
         let select = |columns: &Tensor<1, Int>| items.clone().select(0, columns.clone());
         match (*self, negatives) {
             (Self::FullSoftmax, Negatives::Catalogue) => {
@@ -177,19 +196,27 @@ impl RetrievalLoss {
                     .cross_entropy(select(&positives), diagonal);
                 from_queries.add(from_items).mul_scalar(0.5)
             }
-            (Self::SampledSoftmax { .. }, Negatives::Shared(columns)) => {
-                SharedCandidates::new(select(&columns))
-                    .without_accidental_hits(positives.clone(), columns)
-                    .sampled_cross_entropy(queries, select(&positives))
+            (Self::SampledSoftmax { log_q: corrected, .. }, Negatives::Shared(columns)) => {
+                let mut candidates = SharedCandidates::new(select(&columns))
+                    .without_accidental_hits(positives.clone(), columns.clone());
+                if corrected {
+                    candidates = candidates.with_log_q(log_q.select(0, columns));
+                }
+                candidates.sampled_cross_entropy(queries, select(&positives))
             }
             (
-                Self::Bpr { n_negatives: k } | Self::BinaryCrossEntropy { n_negatives: k },
+                Self::Bpr { n_negatives: k }
+                | Self::BinaryCrossEntropy { n_negatives: k }
+                | Self::GeneralizedBinaryCrossEntropy { n_negatives: k, .. },
                 Negatives::PerRow(rows),
             ) => {
                 let candidates = vec![positives.reshape([n, 1]), rows.reshape([n, k])];
                 let logits = candidate_logits(queries, items, Tensor::cat(candidates, 1));
-                match self {
+                match *self {
                     Self::Bpr { .. } => bpr(logits),
+                    Self::GeneralizedBinaryCrossEntropy { t, .. } => {
+                        generalized_binary_cross_entropy(logits, gbce_beta(k, n_items, t))
+                    }
                     _ => binary_cross_entropy(logits),
                 }
             }

@@ -2,7 +2,7 @@
 //! or not at all.
 
 mod bundle;
-mod two_tower;
+mod embedding;
 
 pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
-pub use two_tower::TwoTowerBundle;
+pub use embedding::{BundledModel, EmbeddingBundle};

@@ -7,5 +7,5 @@ mod stages;
 
 pub use candidate::{Candidate, ChannelScore};
 pub use query::Query;
-pub use query_encoder::QueryEncoder;
+pub use query_encoder::{EmbeddingModel, QueryEncoder};
 pub use stages::{Ranker, Recaller, Reranker};

@@ -1,25 +1,27 @@
 use std::collections::HashMap;
 
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
 use crate::data::{Interactions, Sequences};
 use crate::error::{Error, Result};
 use crate::ids::{ItemId, UserId};
-use crate::losses::{Negatives, RetrievalLoss};
+use crate::layers::{SequenceLayout, id_tensor};
+use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
 use crate::rng::Rng;
 use crate::samplers::{InBatchSampler, NegativeSampler, UniformSampler};
 use crate::training::BatchSource;
 
-/// Windows of histories, and for some positions of each the item that came next.
-///
-/// Histories are stored time first (`len` rows of `b`) and padded **on the left** with the id `n_items`.
+/// Windows of histories, and for some items of each the item that came next.
 #[derive(Clone, Debug)]
 pub struct RetrievalBatch {
-    /// The length of the histories.
-    pub len: usize,
-    /// The histories, `[len · b]`: item t of history i stands at t · b + i.
+    /// Where each window lies among the rows.
+    pub layout: SequenceLayout,
+    /// The items of the windows, one for each row of `layout`.
     pub histories: Vec<u32>,
-    /// The positions whose next item is to be predicted, as t · b + i, `[n]`.
+    /// The rows whose next item is to be predicted, `[n]`, in ascending order.
     pub rows: Vec<u32>,
-    /// The user of each such position, `[n]`.
+    /// The user of each of them, `[n]`.
     pub users: Vec<u32>,
     /// The distinct items among positives and negatives, `[m]`.
     pub items: Vec<u32>,
@@ -29,18 +31,49 @@ pub struct RetrievalBatch {
     pub positives: Vec<u32>,
     /// The negatives, as positions in `items`.
     pub negatives: Negatives<Vec<u32>>,
+    /// The size of the catalogue.
+    pub n_items: usize,
     /// Seeds the dropout masks.
     pub seed: u64,
+}
+
+impl RetrievalBatch {
+    /// What its queries are to find, on a device.
+    pub fn targets(&self, device: &Device) -> RetrievalTargets {
+        RetrievalTargets {
+            positives: id_tensor(&self.positives, device),
+            negatives: match &self.negatives {
+                Negatives::Shared(negatives) => Negatives::Shared(id_tensor(negatives, device)),
+                Negatives::PerRow(negatives) => Negatives::PerRow(id_tensor(negatives, device)),
+                Negatives::Catalogue => Negatives::Catalogue,
+            },
+            log_q: Tensor::from_data(TensorData::new(self.log_q.clone(), [self.items.len()]), device),
+            n_items: self.n_items,
+        }
+    }
+}
+
+/// Which windows of a user's history an epoch reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Windows {
+    /// As many as it takes for every item to be predicted once. The oldest has a random length, so that over
+    /// the epochs every item is predicted from long and from short histories.
+    #[default]
+    All,
+    /// The last `max_len` items and the one after each of them (Kang & McAuley 2018, section III-A); what
+    /// lies before is not read.
+    Newest,
 }
 
 /// Makes [`RetrievalBatch`]es from interactions.
 ///
 /// Each epoch cuts every user's time-ordered sequence into windows of at most `max_len` items, each
-/// followed by the one to predict (the last window has a random length, so that over the epochs every item
-/// is predicted from long and from short histories), shuffles the windows and takes some at a time.
+/// followed by the one to predict, shuffles the windows and takes some at a time.
 ///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
+/// | `windows` | all | which parts of a history longer than `max_len` are read | |
 /// | `sampler` | uniform | draws the negatives | |
 /// | `batch_size` | 64 | windows in a batch | ≥ 1 |
 /// | `positions` | all | items predicted in each window, chosen at random | ≥ 1 |
@@ -54,6 +87,7 @@ pub struct RetrievalBatches {
     max_len: usize,
     sampler: Box<dyn NegativeSampler>,
     in_batch: InBatchSampler,
+    windows: Windows,
     batch_size: usize,
     positions: Option<usize>,
     seed: u64,
@@ -93,6 +127,7 @@ impl RetrievalBatches {
             max_len,
             sampler: Box::new(UniformSampler::new(n_items)?),
             in_batch: InBatchSampler::new(&counts)?,
+            windows: Windows::All,
             batch_size: 64,
             positions: None,
             seed: 0,
@@ -103,6 +138,12 @@ impl RetrievalBatches {
     /// Sets what draws the negatives.
     pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Self {
         self.sampler = Box::new(sampler);
+        self
+    }
+
+    /// Sets which parts of a history longer than `max_len` are read.
+    pub fn with_windows(mut self, windows: Windows) -> Self {
+        self.windows = windows;
         self
     }
 
@@ -155,6 +196,10 @@ impl RetrievalBatches {
         let mut windows = Vec::new();
         for (user, items) in self.sequences.iter() {
             let mut end = items.len().saturating_sub(1);
+            if self.windows == Windows::Newest && end > 0 {
+                windows.push(Window { user, start: end.saturating_sub(self.max_len), end });
+                continue;
+            }
             let mut width = if end > self.max_len { 1 + rng.below(self.max_len) } else { end };
             while end > 0 {
                 let start = end.saturating_sub(width);
@@ -167,29 +212,25 @@ impl RetrievalBatches {
     }
 
     fn batch(&self, windows: &[Window], rng: &mut Rng) -> RetrievalBatch {
-        let b = windows.len();
-        let len = windows.iter().map(|window| window.end - window.start).max().unwrap_or(0);
-        let mut histories = vec![self.n_items as u32; len * b];
-        let (mut rows, mut row_users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, window) in windows.iter().enumerate() {
-            let items = self.sequences.items(window.user);
-            let width = window.end - window.start;
-            let padding = len - width;
-            for t in 0..width {
-                histories[(padding + t) * b + i] = items[window.start + t].0;
-            }
-            let mut chosen: Vec<usize> = (0..width).collect();
-            if let Some(positions) = self.positions.filter(|&positions| positions < width) {
+        let layout = SequenceLayout::new(windows.iter().map(|window| window.end - window.start));
+        let mut histories = Vec::with_capacity(layout.n_rows());
+        let (mut rows, mut users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for (window, places) in windows.iter().zip(layout.iter()) {
+            let items = &self.sequences.items(window.user)[window.start..=window.end];
+            histories.extend(items[..places.len()].iter().map(|item| item.0));
+            let mut chosen: Vec<usize> = (0..places.len()).collect();
+            if let Some(positions) = self.positions.filter(|&positions| positions < chosen.len()) {
                 rng.shuffle(&mut chosen);
                 chosen.truncate(positions);
+                chosen.sort_unstable();
             }
             for t in chosen {
-                rows.push(((padding + t) * b + i) as u32);
-                row_users.push(window.user.0);
-                targets.push(items[window.start + t + 1]);
+                rows.push((places.start + t) as u32);
+                users.push(window.user.0);
+                targets.push(items[t + 1]);
             }
         }
-        let negatives = self.negatives(&row_users, &targets, rng);
+        let negatives = self.negatives(&users, &targets, rng);
         let (items, positives, negatives) = match negatives {
             Negatives::Catalogue => {
                 let positives = targets.iter().map(|item| item.0).collect();
@@ -206,21 +247,26 @@ impl RetrievalBatches {
         };
         let log_q = items.iter().map(|&item| self.log_q(ItemId(item), targets.len())).collect();
         RetrievalBatch {
-            len,
+            layout,
             histories,
             rows,
-            users: row_users,
+            users,
             items,
             log_q,
             positives,
             negatives,
+            n_items: self.n_items,
             seed: rng.next_u64(),
         }
     }
 
-    /// log q of a column of the in-batch softmax: of `n` rows' positives and the further negatives.
+    /// log q of a column of a softmax: of the in-batch softmax, over `n` rows' positives and the further
+    /// negatives; of the sampled softmax, ln(k q), the expected number among k negatives.
     fn log_q(&self, item: ItemId, n: usize) -> f32 {
         match self.loss {
+            RetrievalLoss::SampledSoftmax { n_negatives, log_q: true } => {
+                (n_negatives as f32).ln() + self.sampler.log_q(item)
+            }
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives: 0, .. } => self.in_batch.log_q(item),
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives, .. } => {
                 let (n, extra) = (n as f32, n_negatives as f32);
@@ -238,7 +284,9 @@ impl RetrievalBatches {
             RetrievalLoss::InBatchSoftmax { .. } | RetrievalLoss::SampledSoftmax { .. } => {
                 Negatives::Shared((0..n).map(|_| self.sampler.draw(targets, rng)).collect())
             }
-            RetrievalLoss::Bpr { .. } | RetrievalLoss::BinaryCrossEntropy { .. } => {
+            RetrievalLoss::Bpr { .. }
+            | RetrievalLoss::BinaryCrossEntropy { .. }
+            | RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
                 let mut negatives = Vec::with_capacity(users.len() * n);
                 for &user in users {
                     let seen = self.seen.get(user as usize).map_or(&[][..], Vec::as_slice);
@@ -248,6 +296,29 @@ impl RetrievalBatches {
             }
         }
     }
+}
+
+/// Refuses batches that were made for another model: the `settings` of [`RetrievalBatches`] against what the
+/// model expects; a model without users (`None`) takes batches of any number of them.
+pub(crate) fn check_retrieval_batches(
+    settings: &serde_json::Value,
+    loss: RetrievalLoss,
+    max_len: usize,
+    n_items: usize,
+    n_users: Option<usize>,
+) -> Result<()> {
+    let expected = [
+        ("RetrievalBatches::loss", "loss", Some(serde_json::json!(loss))),
+        ("RetrievalBatches::max_len", "max_len", Some(max_len.into())),
+        ("RetrievalBatches::n_items", "n_items", Some(n_items.into())),
+        ("RetrievalBatches::n_users", "n_users", n_users.map(Into::into)),
+    ];
+    for (field, key, ours) in expected {
+        if let Some(ours) = ours.filter(|ours| settings[key] != *ours) {
+            return Err(Error::config(field, format!("{ours}, as in the model"), &settings[key]));
+        }
+    }
+    Ok(())
 }
 
 /// The distinct items of some lists in order of first appearance, and the lists as positions among them.
@@ -271,8 +342,10 @@ impl BatchSource for RetrievalBatches {
 
     fn n_batches(&self) -> usize {
         // A sequence that is cut at all is cut at a random place, into one window more at most.
-        let windows =
-            |n_inputs: usize| n_inputs.div_ceil(self.max_len) + usize::from(n_inputs > self.max_len);
+        let windows = |n_inputs: usize| match self.windows {
+            Windows::All => n_inputs.div_ceil(self.max_len) + usize::from(n_inputs > self.max_len),
+            Windows::Newest => usize::from(n_inputs > 0),
+        };
         let total: usize =
             self.sequences.iter().map(|(_, items)| windows(items.len().saturating_sub(1))).sum();
         total.div_ceil(self.batch_size)
@@ -284,6 +357,7 @@ impl BatchSource for RetrievalBatches {
             "n_items": self.n_items,
             "n_users": self.sequences.n_users(),
             "max_len": self.max_len,
+            "windows": self.windows,
             "sampler": self.sampler.name(),
             "batch_size": self.batch_size,
             "positions": self.positions,
@@ -340,16 +414,15 @@ mod tests {
             let mut n_batches = 0;
             for batch in source.epoch(epoch) {
                 n_batches += 1;
-                let b = batch.histories.len() / batch.len;
-                assert!(b <= 2 && batch.len <= 4);
+                let layout = &batch.layout;
+                assert!(layout.n_sequences() <= 2 && layout.max_len() <= 4);
+                // Each item's successor has the next id.
+                for rows in layout.iter() {
+                    let items = &batch.histories[rows];
+                    assert!(items.windows(2).all(|pair| pair[1] == pair[0] + 1), "{items:?}");
+                }
                 for (row, &position) in batch.rows.iter().enumerate() {
-                    let before = batch.histories[position as usize];
-                    // Each item's successor has the next id, and padding stands only before the items.
-                    assert_eq!(target(&batch, row), before + 1);
-                    let (t, i) = (position as usize / b, position as usize % b);
-                    let column: Vec<u32> = (0..=t).map(|t| batch.histories[t * b + i]).collect();
-                    let items = column.iter().skip_while(|&&item| item == 12).copied().collect::<Vec<_>>();
-                    assert!(items.windows(2).all(|pair| pair[1] == pair[0] + 1), "{column:?}");
+                    assert_eq!(target(&batch, row), batch.histories[position as usize] + 1);
                     *predicted.entry((batch.users[row], target(&batch, row))).or_insert(0) += 1;
                 }
             }
@@ -361,19 +434,19 @@ mod tests {
 
     #[test]
     fn an_epoch_is_a_function_of_its_number_and_the_seed() {
-        let source = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 });
+        let source = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: false });
         let epoch =
             |source: &RetrievalBatches, epoch| format!("{:?}", source.epoch(epoch).collect::<Vec<_>>());
         assert_eq!(epoch(&source, 0), epoch(&source, 0));
         assert_ne!(epoch(&source, 0), epoch(&source, 1));
-        let other = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3 }).with_seed(4);
+        let other = batches(RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: false }).with_seed(4);
         assert_ne!(epoch(&source, 0), epoch(&other, 0));
     }
 
     #[test]
     fn negatives_have_the_shape_that_the_loss_needs() {
         let negatives = |loss| batches(loss).epoch(0).next().unwrap();
-        let batch = negatives(RetrievalLoss::SampledSoftmax { n_negatives: 3 });
+        let batch = negatives(RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: false });
         assert!(matches!(&batch.negatives, Negatives::Shared(drawn) if drawn.len() == 3));
         let batch = negatives(RetrievalLoss::FullSoftmax);
         assert_eq!(batch.negatives, Negatives::Catalogue);
@@ -394,8 +467,19 @@ mod tests {
     fn few_positions_of_each_window() {
         let source = batches(RetrievalLoss::FullSoftmax).with_positions(1).unwrap();
         for batch in source.epoch(0) {
-            assert_eq!(batch.rows.len(), batch.histories.len() / batch.len);
+            assert_eq!(batch.rows.len(), batch.layout.n_sequences());
         }
+    }
+
+    #[test]
+    fn the_newest_windows_hold_the_last_items() {
+        let source = batches(RetrievalLoss::FullSoftmax).with_windows(Windows::Newest);
+        let epoch: Vec<_> = source.epoch(0).collect();
+        assert_eq!((epoch.len(), source.n_batches()), (1, 1));
+        let mut windows: Vec<Vec<u32>> =
+            epoch[0].layout.iter().map(|rows| epoch[0].histories[rows].to_vec()).collect();
+        windows.sort_unstable();
+        assert_eq!(windows, [vec![1, 2, 3], vec![6, 7, 8, 9]]);
     }
 
     #[test]
@@ -410,6 +494,9 @@ mod tests {
         assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;
         assert!((batches(in_batch(4)).log_q(ItemId(2), 8) - mixed.ln()).abs() < 1e-6);
+        // Six negatives of twelve items: each is expected half a time.
+        let sampled = RetrievalLoss::SampledSoftmax { n_negatives: 6, log_q: true };
+        assert!((batches(sampled).log_q(ItemId(2), 8) - 0.5f32.ln()).abs() < 1e-6);
     }
 
     #[test]

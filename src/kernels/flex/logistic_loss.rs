@@ -8,8 +8,8 @@ const PART: usize = 1 << 14;
 pub(crate) enum LogisticLoss {
     /// The mean of softplus(s⁻ − s⁺) over all pairs of a positive and one of its negatives.
     Bpr,
-    /// The mean over rows of softplus(−s⁺) + Σ softplus(s⁻).
-    BinaryCrossEntropy,
+    /// The mean over rows of β softplus(−s⁺) + Σ softplus(s⁻).
+    BinaryCrossEntropy { beta: f32 },
 }
 
 impl LogisticLoss {
@@ -21,7 +21,7 @@ impl LogisticLoss {
                 x.iter_mut().zip(logits).for_each(|(x, logit)| *x = logit - logits[0]);
                 x[0] = f32::NEG_INFINITY;
             }
-            Self::BinaryCrossEntropy => {
+            Self::BinaryCrossEntropy { .. } => {
                 x.copy_from_slice(logits);
                 x[0] = -logits[0];
             }
@@ -33,14 +33,26 @@ impl LogisticLoss {
     fn gradient(self, slopes: &mut [f32]) {
         slopes[0] = match self {
             Self::Bpr => -simd::sum(&slopes[1..]),
-            Self::BinaryCrossEntropy => -slopes[0],
+            Self::BinaryCrossEntropy { beta } => -beta * slopes[0],
         };
     }
 
     fn n_terms(self, [n, k]: [usize; 2]) -> f64 {
         match self {
             Self::Bpr => (n * (k - 1)) as f64,
-            Self::BinaryCrossEntropy => n as f64,
+            Self::BinaryCrossEntropy { .. } => n as f64,
+        }
+    }
+
+    /// What the weight of the positives adds to the plain sum over these rows of `k` arguments.
+    #[inline(always)]
+    fn weight_of_positives(self, x: &[f32], k: usize) -> f64 {
+        match self {
+            Self::BinaryCrossEntropy { beta } if beta != 1.0 => {
+                let mut positives: Vec<f32> = x.iter().step_by(k).copied().collect();
+                (f64::from(beta) - 1.0) * simd::softplus_sum(&mut positives)
+            }
+            _ => 0.0,
         }
     }
 }
@@ -58,7 +70,7 @@ impl Kernel<1> for LogisticLoss {
                     for (x, logits) in slopes.chunks_exact_mut(k).zip(logits.chunks_exact(k)) {
                         kind.arguments(logits, x);
                     }
-                    let sum = simd::softplus_sum(slopes);
+                    let sum = kind.weight_of_positives(slopes, k) + simd::softplus_sum(slopes);
                     slopes.chunks_exact_mut(k).for_each(|slopes| kind.gradient(slopes));
                     sum
                 },
@@ -82,7 +94,7 @@ mod tests {
 
     use crate::kernels::composed;
     use crate::kernels::twin::{is_deterministic, normal};
-    use crate::losses::{binary_cross_entropy, bpr};
+    use crate::losses::{binary_cross_entropy, bpr, generalized_binary_cross_entropy};
 
     /// The loss of more logits than one part holds, and their gradient.
     fn run(loss: fn(Tensor<2>) -> Tensor<1>) -> Vec<f32> {
@@ -95,7 +107,8 @@ mod tests {
 
     #[test]
     fn many_rows_equal_the_composed_operations_on_any_number_of_threads() {
-        for loss in [bpr, binary_cross_entropy] {
+        let gbce = |logits| generalized_binary_cross_entropy(logits, 0.3);
+        for loss in [bpr, binary_cross_entropy, gbce] {
             let (found, expected) = (run(loss), composed(|| run(loss)));
             assert!(found.iter().zip(expected).all(|(x, y)| (x - y).abs() <= 2e-6 * y.abs().max(1.0)));
             is_deterministic(|| run(loss));

@@ -2,8 +2,8 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::ids::{ItemFilter, ItemId};
-use crate::index::VectorIndex;
-use crate::pipeline::{Candidate, Query, QueryEncoder, Recaller};
+use crate::index::{ExactIndex, Similarity, VectorIndex};
+use crate::pipeline::{Candidate, EmbeddingModel, Query, QueryEncoder, Recaller};
 
 /// The name of the channel that candidates of the fallback carry.
 pub const FALLBACK_CHANNEL: &str = "fallback";
@@ -57,6 +57,17 @@ impl<E: QueryEncoder> EmbeddingRecaller<E> {
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
         let vector = self.index.vector(item)?;
         Ok(candidates(self.index.search(&vector, k, &filter.clone().deny([item]))?))
+    }
+}
+
+impl<M: EmbeddingModel> EmbeddingRecaller<M> {
+    /// A model with an exact index over its item vectors: the highest inner products of the whole catalogue.
+    ///
+    /// # Errors
+    /// Item vectors that cannot be read or are not finite.
+    pub fn exact(model: M, fallback: Box<dyn Recaller>) -> Result<Self> {
+        let index = ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors()?)?;
+        Self::new(model, Box::new(index), fallback)
     }
 }
 

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
 use crate::layers::{
-    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, TableUpdate, check_dropout,
-    check_ids, dropout, id_tensor, l2_normalize, read,
+    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate,
+    check_dropout, dropout, id_tensor, l2_normalize, read, recent_items,
 };
-use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
-use crate::pipeline::{Query, QueryEncoder};
+use crate::losses::{RetrievalLoss, scale_by_temperature};
+use crate::pipeline::{EmbeddingModel, Query, QueryEncoder};
 use crate::rng::Rng;
-use crate::training::{RetrievalBatch, Trainable};
+use crate::training::{RetrievalBatch, Trainable, check_retrieval_batches};
 
 /// The settings of a [`TwoTower`].
 ///
@@ -183,20 +183,6 @@ impl TwoTower {
         self.log_temperature.val().exp().into_scalar()
     }
 
-    /// The number of items it knows.
-    pub fn n_items(&self) -> usize {
-        self.items.n_items()
-    }
-
-    /// The vectors of all items in the order of their ids, row-major: `n_items` × [`dim`](QueryEncoder::dim)
-    /// numbers, for a [`VectorIndex`](crate::index::VectorIndex).
-    ///
-    /// # Errors
-    /// A device that fails to give its numbers back.
-    pub fn item_vectors(&self) -> Result<Vec<f32>> {
-        read(self.item_tower(self.items.all(), None))
-    }
-
     fn device(&self) -> Device {
         self.log_temperature.val().device()
     }
@@ -228,22 +214,25 @@ impl TwoTower {
         if self.config.normalize { l2_normalize(x) } else { x }
     }
 
-    /// Embedded histories and which positions are items.
+    /// Embedded histories, time first, and which positions are items.
     ///
     /// # Shapes
-    /// - histories: `[len · b]`, time first, padded with the id `n_items`
-    /// - output: `[len, b, d_embedding]` and `[len, b]`
+    /// - histories: the items of `layout`'s rows
+    /// - output: `[len, b, d_embedding]` and `[len, b]`; without an item at all len is 1
     fn embed(
         &self,
         histories: &[u32],
-        len: usize,
+        layout: &SequenceLayout,
         rng: Option<&mut Rng>,
         device: &Device,
     ) -> (Tensor<3>, Tensor<2>) {
-        let b = histories.len() / len;
-        let padding = self.items.n_items() as u32;
-        let valid: Vec<f32> = histories.iter().map(|&item| f32::from(u8::from(item != padding))).collect();
-        let x = dropout(self.items.forward(histories), self.config.dropout, rng);
+        let (len, b) = (layout.max_len().max(1), layout.n_sequences());
+        let mut padded = vec![self.items.n_items() as u32; len * b];
+        let mut valid = vec![0f32; len * b];
+        for (place, &item) in layout.time_first().zip(histories) {
+            (padded[place], valid[place]) = (item, 1.0);
+        }
+        let x = dropout(self.items.forward(&padded), self.config.dropout, rng);
         let d = x.dims()[1];
         (x.reshape([len, b, d]), Tensor::from_data(TensorData::new(valid, [len, b]), device))
     }
@@ -255,22 +244,15 @@ impl Trainable for TwoTower {
     fn loss(&self, batch: RetrievalBatch) -> Tensor<1> {
         let device = self.device();
         let rng = &mut Rng::new(batch.seed);
-        let ids = |ids: &[u32]| id_tensor(ids, &device);
-        let (x, valid) = self.embed(&batch.histories, batch.len, Some(&mut *rng), &device);
-        let pooled = self.pooling.forward(x, valid).select(0, ids(&batch.rows));
+        let (x, valid) = self.embed(&batch.histories, &batch.layout, Some(&mut *rng), &device);
+        let places: Vec<u32> = batch.layout.time_first().map(|place| place as u32).collect();
+        let rows: Vec<u32> = batch.rows.iter().map(|&row| places[row as usize]).collect();
+        let pooled = self.pooling.forward(x, valid).select(0, id_tensor(&rows, &device));
         let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
         let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
         let items = self.item_tower(embedded, Some(rng));
-        let targets = RetrievalTargets {
-            positives: ids(&batch.positives),
-            negatives: match &batch.negatives {
-                Negatives::Shared(negatives) => Negatives::Shared(ids(negatives)),
-                Negatives::PerRow(negatives) => Negatives::PerRow(ids(negatives)),
-                Negatives::Catalogue => Negatives::Catalogue,
-            },
-            log_q: Tensor::from_data(TensorData::new(batch.log_q, [batch.items.len()]), &device),
-        };
-        self.config.loss.forward(queries, items, self.log_temperature.val(), targets)
+        let queries = scale_by_temperature(queries, self.log_temperature.val());
+        self.config.loss.forward(queries, items, batch.targets(&device))
     }
 
     fn settings(&self) -> serde_json::Value {
@@ -278,19 +260,9 @@ impl Trainable for TwoTower {
     }
 
     fn check_batches(&self, settings: &serde_json::Value) -> Result<()> {
-        let expected = [
-            ("RetrievalBatches::loss", "loss", serde_json::json!(self.config.loss)),
-            ("RetrievalBatches::max_len", "max_len", self.config.max_len.into()),
-            ("RetrievalBatches::n_items", "n_items", self.n_items().into()),
-            ("RetrievalBatches::n_users", "n_users", self.n_users().into()),
-        ];
-        for (field, key, ours) in expected {
-            let any_user = key == "n_users" && self.users.is_none();
-            if !any_user && settings[key] != ours {
-                return Err(Error::config(field, format!("{ours}, as in the model"), &settings[key]));
-            }
-        }
-        Ok(())
+        let TwoTowerConfig { loss, max_len, .. } = self.config;
+        let n_users = self.users.is_some().then(|| self.n_users());
+        check_retrieval_batches(settings, loss, max_len, self.n_items(), n_users)
     }
 }
 
@@ -309,24 +281,23 @@ impl QueryEncoder for TwoTower {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        let n_items = self.n_items();
-        check_ids("item", queries.iter().flat_map(|query| query.history()).map(|item| item.0), n_items)?;
         let nobody = self.n_users() as u32;
         let known = |query: &&Query<'_>| query.user().map_or(nobody, |user| user.0.min(nobody));
         let users: Vec<u32> = queries.iter().map(known).collect();
-        let device = self.device();
-        let longest = queries.iter().map(|query| query.history().len()).max().unwrap_or(0);
-        let len = longest.clamp(1, self.pooling.max_len());
-        let mut histories = vec![n_items as u32; len * queries.len()];
-        for (i, query) in queries.iter().enumerate() {
-            let recent = &query.history()[query.history().len().saturating_sub(len)..];
-            let padding = len - recent.len();
-            for (t, item) in recent.iter().enumerate() {
-                histories[(padding + t) * queries.len() + i] = item.0;
-            }
-        }
-        let (x, valid) = self.embed(&histories, len, None, &device);
+        let (layout, histories) =
+            recent_items(queries.iter().map(|query| query.history()), self.config.max_len, self.n_items())?;
+        let (x, valid) = self.embed(&histories, &layout, None, &self.device());
         let vectors = self.query_tower(self.pooling.last(x, valid), &users, None);
         read(vectors)
+    }
+}
+
+impl EmbeddingModel for TwoTower {
+    fn n_items(&self) -> usize {
+        self.items.n_items()
+    }
+
+    fn item_vectors(&self) -> Result<Vec<f32>> {
+        read(self.item_tower(self.items.all(), None))
     }
 }

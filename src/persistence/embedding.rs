@@ -7,11 +7,12 @@ use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
 use crate::features::ItemFeatures;
 use crate::index::{self, VectorIndex};
-use crate::models::recall::{EmbeddingRecaller, PopularityRecaller, TwoTower, TwoTowerConfig};
+use crate::models::recall::{
+    EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
+};
 use crate::persistence::{Bundle, BundleWriter};
-use crate::pipeline::QueryEncoder;
+use crate::pipeline::EmbeddingModel;
 
-const KIND: &str = "two_tower";
 const CONFIG: &str = "config.json";
 const FEATURES: &str = "item_features.json";
 const USERS: &str = "users.json";
@@ -20,15 +21,59 @@ const POPULARITY: &str = "popularity.json";
 const WEIGHTS: &str = "weights.bpk";
 const INDEX: &str = "index.bin";
 
-/// Everything that answers with a trained two-tower model: the model, the index over its item vectors, the
-/// popularity that answers for strangers, and the keys behind the ids.
+/// A model that an [`EmbeddingBundle`] holds: what stands beside its weights.
+pub trait BundledModel: EmbeddingModel + Module {
+    /// The kind of its bundles.
+    const KIND: &'static str;
+
+    /// Writes what [`fresh`](Self::fresh) needs.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    fn write_settings(&self, writer: &BundleWriter) -> Result<()>;
+
+    /// A model of the bundle's settings with weights that are not yet the bundle's.
+    ///
+    /// # Errors
+    /// Settings that are missing, damaged or out of range.
+    fn fresh(bundle: &Bundle, n_users: usize, n_items: usize, device: &Device) -> Result<Self>;
+}
+
+impl BundledModel for TwoTower {
+    const KIND: &'static str = "two_tower";
+
+    fn write_settings(&self, writer: &BundleWriter) -> Result<()> {
+        writer.write_json(CONFIG, self.config())?;
+        writer.write_json(FEATURES, self.item_features())
+    }
+
+    fn fresh(bundle: &Bundle, n_users: usize, _n_items: usize, device: &Device) -> Result<Self> {
+        let features: ItemFeatures = bundle.read_json(FEATURES)?;
+        bundle.read_json::<TwoTowerConfig>(CONFIG)?.init(n_users, &features, 0, device)
+    }
+}
+
+impl BundledModel for Sasrec {
+    const KIND: &'static str = "sasrec";
+
+    fn write_settings(&self, writer: &BundleWriter) -> Result<()> {
+        writer.write_json(CONFIG, self.config())
+    }
+
+    fn fresh(bundle: &Bundle, _n_users: usize, n_items: usize, device: &Device) -> Result<Self> {
+        bundle.read_json::<SasrecConfig>(CONFIG)?.init(n_items, 0, device)
+    }
+}
+
+/// Everything that answers with a trained model of queries and items: the model, the index over its item
+/// vectors, the popularity that answers for strangers, and the keys behind the ids.
 ///
 /// Saved and loaded in another process, it gives identical recommendations.
 #[derive(Debug)]
-pub struct TwoTowerBundle {
+pub struct EmbeddingBundle<M> {
     /// The model.
-    pub model: TwoTower,
-    /// The index over [`TwoTower::item_vectors`].
+    pub model: M,
+    /// The index over [`EmbeddingModel::item_vectors`].
     pub index: Box<dyn VectorIndex>,
     /// The answer for strangers.
     pub popularity: PopularityRecaller,
@@ -38,7 +83,7 @@ pub struct TwoTowerBundle {
     pub items: Vocab,
 }
 
-impl TwoTowerBundle {
+impl<M: BundledModel> EmbeddingBundle<M> {
     /// Writes the bundle to a folder, all or nothing; a bundle that stood there is replaced.
     ///
     /// # Errors
@@ -47,8 +92,7 @@ impl TwoTowerBundle {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         self.check()?;
         let writer = BundleWriter::create(folder)?;
-        writer.write_json(CONFIG, self.model.config())?;
-        writer.write_json(FEATURES, self.model.item_features())?;
+        self.model.write_settings(&writer)?;
         writer.write_json(USERS, &self.users)?;
         writer.write_json(ITEMS, &self.items)?;
         writer.write_json(POPULARITY, &self.popularity)?;
@@ -58,7 +102,7 @@ impl TwoTowerBundle {
             ErrorKind::Io { path: weights, source }
         })?;
         self.index.save(&writer.path(INDEX))?;
-        writer.finish(KIND)
+        writer.finish(M::KIND)
     }
 
     /// Reads a bundle that [`save`](Self::save) wrote, with the model on `device`.
@@ -66,12 +110,10 @@ impl TwoTowerBundle {
     /// # Errors
     /// A folder that is no such bundle, has a newer format, or is damaged.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let bundle = Bundle::open(folder, KIND)?;
-        let config: TwoTowerConfig = bundle.read_json(CONFIG)?;
-        let features: ItemFeatures = bundle.read_json(FEATURES)?;
-        let users: Vocab = bundle.read_json(USERS)?;
+        let bundle = Bundle::open(folder, M::KIND)?;
+        let (users, items): (Vocab, Vocab) = (bundle.read_json(USERS)?, bundle.read_json(ITEMS)?);
         let path = bundle.path(WEIGHTS)?;
-        let fresh = config.init(users.len(), &features, 0, device)?;
+        let fresh = M::fresh(&bundle, users.len(), items.len(), device)?;
         let model = fresh.try_load_file(&path).map_err(|error| {
             let expected = "weights that fit the configuration".into();
             ErrorKind::Corrupt { path, expected, found: error.to_string() }
@@ -81,7 +123,7 @@ impl TwoTowerBundle {
             index: index::load(bundle.path(INDEX)?)?,
             popularity: bundle.read_json(POPULARITY)?,
             users,
-            items: bundle.read_json(ITEMS)?,
+            items,
         };
         loaded.check()?;
         Ok(loaded)
@@ -91,7 +133,7 @@ impl TwoTowerBundle {
     ///
     /// # Errors
     /// Parts that do not fit each other.
-    pub fn into_recaller(self) -> Result<EmbeddingRecaller<TwoTower>> {
+    pub fn into_recaller(self) -> Result<EmbeddingRecaller<M>> {
         self.check()?;
         EmbeddingRecaller::new(self.model, self.index, Box::new(self.popularity))
     }

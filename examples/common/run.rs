@@ -1,0 +1,355 @@
+//! A run of an example: data, training or loading, evaluation beside baselines, recommendations, report.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use recsys::data::ItemTable;
+use recsys::metrics::{Evaluation, Experiment, HeldOut, RankingMetric, Report, evaluate};
+use recsys::models::recall::{EmbeddingRecaller, PopularityRecaller};
+use recsys::persistence::{BundledModel, EmbeddingBundle};
+use recsys::prelude::*;
+use recsys::training::{Fitted, RetrievalBatch, RetrievalBatches, Trainable, Trainer, TrainingConfig};
+use serde_json::json;
+
+use super::{DataArgs, DeviceName, Prepared, Protocol};
+
+/// The options of every run.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: DeviceName,
+    /// Passes over the training data at most; early stopping may end before [default: by data set]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Seeds the weights, the batches and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the trained model to this folder
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+    /// Read a trained model from this folder instead of training one
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "epochs", "checkpoint"])]
+    pub load: Option<PathBuf>,
+    /// Keep checkpoints in this folder, and resume from what is there
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    /// Recommend for this user, by the id of the data set [default: the first one]
+    #[arg(long, value_name = "ID")]
+    pub user: Option<String>,
+    /// Write everything measured to this file
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+    /// Draw the loss and metric curves into this file
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+}
+
+/// A baseline or another model, measured on the test users.
+pub struct Compared {
+    pub name: &'static str,
+    pub loss: Option<String>,
+    pub evaluation: Evaluation,
+}
+
+/// What an example brings to a run.
+pub trait Example {
+    type Model: BundledModel + Trainable<Batch = RetrievalBatch>;
+
+    /// The name of the model in reports.
+    const NAME: &'static str;
+
+    fn args(&self) -> &RunArgs;
+
+    /// A file of sequences to be read in place of a data set.
+    fn sequences(&self) -> Option<&PathBuf> {
+        None
+    }
+
+    fn training(&self, data: &Prepared) -> TrainingConfig;
+
+    fn model(&self, data: &Prepared, device: &Device) -> Result<Self::Model>;
+
+    fn batches(&self, data: &Prepared) -> Result<RetrievalBatches>;
+
+    /// What the model was trained to minimise.
+    fn loss(model: &Self::Model) -> String;
+
+    /// The model's settings.
+    fn settings(model: &Self::Model) -> serde_json::Value;
+
+    /// What it is compared with besides popularity.
+    fn peers(
+        &self,
+        _data: &Prepared,
+        _held_out: &HeldOut,
+        _device: &Device,
+    ) -> Result<Vec<Compared>, Box<dyn Error>> {
+        Ok(Vec::new())
+    }
+
+    /// What it shows at the end.
+    fn show(
+        &self,
+        _data: &Prepared,
+        _recaller: &EmbeddingRecaller<Self::Model>,
+    ) -> Result<(), Box<dyn Error>> {
+        Ok(())
+    }
+}
+
+/// Runs an example; an error is said in one line.
+pub fn run<E: Example>(example: &E) -> ExitCode {
+    match try_run(example) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
+    let (start, args) = (Instant::now(), example.args());
+    let device = args.device.device()?;
+    let data = args.data.prepare(example.sequences(), args.seed)?;
+    let read = start.elapsed();
+    print_facts(&data, read);
+    let user = chosen_user(args, &data)?;
+
+    let training = Instant::now();
+    let (bundle, history, training_config) = match &args.load {
+        Some(folder) => {
+            let bundle = EmbeddingBundle::<E::Model>::load(folder, &device)?;
+            if (&bundle.users, &bundle.items) != (data.dataset.users(), data.dataset.items()) {
+                return Err(format!("{} was trained on other users or items", folder.display()).into());
+            }
+            println!("Loaded the model of {}.\n", folder.display());
+            (bundle, None, None)
+        }
+        None => {
+            let mut config = example.training(&data).with_seed(args.seed).with_progress(true);
+            if let Some(epochs) = args.epochs {
+                config = config.with_epochs(epochs);
+            }
+            if let Some(folder) = &args.checkpoint {
+                config = config.with_checkpoint_dir(folder);
+            }
+            let model = example.model(&data, &device)?;
+            let fitted = fit(&data, model, &example.batches(&data)?, config.clone())?;
+            println!("{}\n", fitted.history);
+            let bundle = EmbeddingBundle {
+                index: index(&fitted.model)?,
+                model: fitted.model,
+                popularity: PopularityRecaller::fit(&data.split.train),
+                users: data.dataset.users().clone(),
+                items: data.dataset.items().clone(),
+            };
+            (bundle, Some(fitted.history), Some(config))
+        }
+    };
+    let training = training.elapsed();
+    if let (Some(path), Some(history)) = (&args.plot, &history) {
+        history.plot_svg(path)?;
+    }
+    if let Some(folder) = &args.save {
+        bundle.save(folder)?;
+        println!("Saved the model to {}.\n", folder.display());
+    }
+
+    let held_out = HeldOut::test(&data.split.train, &data.split.validation, &data.split.test)?;
+    let popularity = bundle.popularity.clone();
+    let recaller = bundle.into_recaller()?;
+    let evaluating = Instant::now();
+    let measured = evaluate(&recaller, &held_out, data.protocol.cutoffs())?;
+    let evaluating = evaluating.elapsed();
+    let model = recaller.encoder();
+    let report = report(args, &data, E::NAME, Some(E::loss(model)), &measured)?;
+    println!("{report}\n");
+
+    let baseline = evaluate(&popularity, &held_out, data.protocol.cutoffs())?;
+    let mut peers = vec![Compared { name: "popularity", loss: None, evaluation: baseline }];
+    peers.extend(example.peers(&data, &held_out, &device)?);
+    let mut comparisons = Vec::new();
+    let mut peer_metrics = serde_json::Map::new();
+    for peer in &peers {
+        let comparison = measured.compare(E::NAME, &peer.evaluation, peer.name, args.seed)?;
+        println!("{comparison}\n");
+        comparisons.push(comparison);
+        let metrics = self::report(args, &data, peer.name, peer.loss.clone(), &peer.evaluation)?;
+        peer_metrics.insert(peer.name.into(), serde_json::to_value(metrics)?["metrics"].take());
+    }
+
+    let latency = latency(&recaller, &held_out, data.protocol)?;
+    println!(
+        "One query, the whole catalogue: p50 {:.0} µs, p99 {:.0} µs.\n",
+        1e6 * latency[0].as_secs_f64(),
+        1e6 * latency[1].as_secs_f64()
+    );
+    recommend(user, &data, &held_out, &recaller)?;
+    example.show(&data, &recaller)?;
+    let total = start.elapsed();
+    println!("Done in {:.1} s, of which training {:.1} s.", total.as_secs_f64(), training.as_secs_f64());
+
+    if let Some(path) = &args.report {
+        let everything = json!({
+            "protocol": data.protocol.name(),
+            "dataset": data.facts,
+            "config": { "model": E::settings(model), "training": training_config },
+            "seed": args.seed,
+            "metrics": serde_json::to_value(&report)?["metrics"],
+            "baseline": peer_metrics["popularity"],
+            "peers": peer_metrics,
+            "comparisons": comparisons,
+            "history": history,
+            "timings": {
+                "read_s": read.as_secs_f64(),
+                "train_s": training.as_secs_f64(),
+                "evaluate_s": evaluating.as_secs_f64(),
+                "query_p50_us": 1e6 * latency[0].as_secs_f64(),
+                "query_p99_us": 1e6 * latency[1].as_secs_f64(),
+                "total_s": total.as_secs_f64(),
+            },
+        });
+        write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        println!("Wrote {}.", path.display());
+    }
+    Ok(())
+}
+
+/// Trains a model and keeps the weights of the epoch with the best validation NDCG.
+pub fn fit<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
+    data: &Prepared,
+    model: M,
+    batches: &RetrievalBatches,
+    config: TrainingConfig,
+) -> Result<Fitted<M>> {
+    let validation = HeldOut::validation(&data.split.train, &data.split.validation)?;
+    let popularity = PopularityRecaller::fit(&data.split.train);
+    let k = data.protocol.monitored();
+    Trainer::new(config)?.fit(model, batches, |model: &M| {
+        let recaller = EmbeddingRecaller::exact(model.clone(), Box::new(popularity.clone()))?;
+        let evaluation = evaluate(&recaller, &validation, &[k, 100])?;
+        let metric =
+            |name: &str, metric, k| evaluation.mean(metric, k).map(|mean| (format!("{name}@{k}"), mean));
+        let metrics = [metric("ndcg", RankingMetric::Ndcg, k), metric("recall", RankingMetric::Recall, 100)];
+        Ok(metrics.into_iter().flatten().collect())
+    })
+}
+
+fn print_facts(data: &Prepared, read: Duration) {
+    let Prepared { facts, split, .. } = data;
+    println!("{}", facts.name);
+    println!(
+        "  {} users, {} items, {} interactions; read in {:.2} s",
+        facts.users,
+        facts.items,
+        facts.interactions,
+        read.as_secs_f64()
+    );
+    println!(
+        "  train {}, validation {} (the last but one of each user), test {} (the last of each user)\n",
+        split.train.len(),
+        split.validation.len(),
+        split.test.len()
+    );
+}
+
+fn index(model: &impl EmbeddingModel) -> Result<Box<dyn VectorIndex>> {
+    Ok(Box::new(ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors()?)?))
+}
+
+fn report(
+    args: &RunArgs,
+    data: &Prepared,
+    model: &str,
+    loss: Option<String>,
+    measured: &Evaluation,
+) -> Result<Report> {
+    measured.report(Experiment {
+        protocol: data.protocol.name().into(),
+        dataset: data.facts.clone(),
+        model: model.into(),
+        loss,
+        seed: args.seed,
+    })
+}
+
+/// The median and the 99th percentile of the time that one query takes, encoding and search.
+fn latency(recaller: &dyn Recaller, held_out: &HeldOut, protocol: Protocol) -> Result<[Duration; 2]> {
+    let k = protocol.cutoffs().last().copied().unwrap_or(10);
+    let mut times = Vec::new();
+    for user in held_out.users().iter().cycle().take(2_000) {
+        let query = user.query();
+        let start = Instant::now();
+        recaller.recall(&query, k)?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok([times[times.len() / 2], times[times.len() * 99 / 100]])
+}
+
+/// The user to recommend for, checked before the long work begins.
+fn chosen_user(args: &RunArgs, data: &Prepared) -> Result<UserId, String> {
+    let Some(key) = &args.user else {
+        return Ok(UserId(0));
+    };
+    let id = data.dataset.users().id(key.as_str()).map(UserId);
+    id.ok_or_else(|| format!("--user {key}: no such user in the data"))
+}
+
+fn recommend<M: EmbeddingModel>(
+    id: UserId,
+    data: &Prepared,
+    held_out: &HeldOut,
+    recaller: &EmbeddingRecaller<M>,
+) -> Result<()> {
+    let Some(user) = held_out.users().iter().find(|user| user.user == id) else {
+        return Ok(());
+    };
+    let key = data.dataset.users().key(id.0).map(|key| key.to_string()).unwrap_or_default();
+    println!("The last items that user {key} liked, latest first:");
+    user.history.iter().rev().take(10).for_each(|&item| println!("    {}", title(data, item)));
+    println!("Recommended to user {key}:");
+    for (rank, candidate) in recaller.recall(&user.query(), 10)?.into_iter().enumerate() {
+        let mark = if user.relevant.contains(&candidate.item) { "  ← the held-out item" } else { "" };
+        println!("{:3} {:.3}  {}{mark}", rank + 1, candidate.score, title(data, candidate.item));
+    }
+    if let Some(&item) = user.history.last() {
+        println!("Most like {}:", title(data, item));
+        for candidate in recaller.similar_items(item, 5, &ItemFilter::all())? {
+            println!("    {:.3}  {}", candidate.score, title(data, candidate.item));
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// The title and genres of an item, or its key where there is no item table.
+pub fn title(data: &Prepared, item: ItemId) -> String {
+    let with_genres = |table: &ItemTable| {
+        let names = |&genre: &u32| table.genre_names()[genre as usize].as_str();
+        let genres: Vec<&str> = table.genres().row(item).iter().map(names).collect();
+        format!("{} ({})", table.titles()[item.index()], genres.join(", "))
+    };
+    match data.dataset.item_table() {
+        Some(table) => with_genres(table),
+        None => format!(
+            "item {}",
+            data.dataset.items().key(item.0).map(|key| key.to_string()).unwrap_or_default()
+        ),
+    }
+}
+
+/// Writes a file that appears complete or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let scratch = path.with_extension("json.partial");
+    fs::write(&scratch, bytes)?;
+    fs::rename(scratch, path)
+}

@@ -3,6 +3,10 @@
 
 mod bundle;
 mod embedding;
+#[cfg(feature = "safetensors")]
+mod safetensors;
 
 pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use embedding::{BundledModel, EmbeddingBundle};
+#[cfg(feature = "safetensors")]
+pub use safetensors::{WeightLayout, load_safetensors, save_safetensors};

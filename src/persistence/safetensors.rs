@@ -1,0 +1,146 @@
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorKind, Result};
+
+/// How weights lie in a safetensors file. Names are the paths of the fields either way, as the documentation
+/// of each model lists them: `blocks.0.attention.input.weight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightLayout {
+    /// As here: the weight of a linear layer is `[d_input, d_output]`, a norm has `gamma` and `beta`.
+    #[default]
+    Burn,
+    /// As in a `state_dict`: the weight of a linear layer is `[d_output, d_input]`, a norm has `weight` and
+    /// `bias`.
+    PyTorch,
+}
+
+/// Writes every weight of a model to a safetensors file, which appears complete or not at all and replaces
+/// one that stood there.
+///
+/// # Errors
+/// A file that cannot be written, or a device that fails to give its numbers back.
+pub fn save_safetensors<M: Module>(model: &M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<()> {
+    let path = path.as_ref();
+    let mut store = store(path).overwrite(true);
+    if layout == WeightLayout::PyTorch {
+        store = store.with_to_adapter(BurnToPyTorchAdapter);
+    }
+    model.save_into(&mut store).map_err(|error| {
+        let source = std::io::Error::other(error.to_string());
+        ErrorKind::Io { path: path.to_path_buf(), source }.into()
+    })
+}
+
+/// The model with the weights of a safetensors file in place of its own; name by name, with no weight left
+/// over on either side.
+///
+/// # Errors
+/// A file that cannot be read, is damaged, lacks a weight, holds one that the model has not, or has one of
+/// another shape or type.
+pub fn load_safetensors<M: Module>(mut model: M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<M> {
+    let path = path.as_ref();
+    let corrupt = |found: String| ErrorKind::Corrupt {
+        path: path.to_path_buf(),
+        expected: "the weights of the model".into(),
+        found,
+    };
+    // A missing file is not a damaged one.
+    std::fs::File::open(path).map_err(crate::error::Error::io(path))?;
+    let mut store = store(path);
+    if layout == WeightLayout::PyTorch {
+        store = store.with_from_adapter(PyTorchToBurnAdapter);
+    }
+    let result = model.load_from(&mut store).map_err(|error| corrupt(error.to_string()))?;
+    match result.unused.first() {
+        Some(name) => Err(corrupt(format!("`{name}`, which the model has not")).into()),
+        None => Ok(model),
+    }
+}
+
+fn store(path: &Path) -> SafetensorsStore {
+    SafetensorsStore::from_file(path).skip_enum_variants(true)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::features::ItemFeatures;
+    use crate::models::recall::{Sasrec, SasrecConfig, TwoTowerConfig};
+    use crate::pipeline::{EmbeddingModel, Query};
+
+    fn sasrec(d_model: usize, seed: u64) -> Sasrec {
+        SasrecConfig { d_model, max_len: 6, ..SasrecConfig::default() }
+            .init(9, seed, &Device::flex())
+            .unwrap()
+    }
+
+    fn answers(model: &impl EmbeddingModel) -> [Vec<f32>; 2] {
+        let history = [1, 5, 2].map(crate::ids::ItemId);
+        [model.encode(&[&Query::new(&history)]).unwrap(), model.item_vectors().unwrap()]
+    }
+
+    #[test]
+    fn what_was_saved_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        for layout in [WeightLayout::Burn, WeightLayout::PyTorch] {
+            let model = sasrec(8, 1);
+            save_safetensors(&model, &path, layout).unwrap();
+            let loaded = load_safetensors(sasrec(8, 2), &path, layout).unwrap();
+            assert_eq!(answers(&loaded), answers(&model));
+
+            let init =
+                |seed| TwoTowerConfig::default().init(4, &ItemFeatures::none(9), seed, &Device::flex());
+            let model = init(1).unwrap();
+            save_safetensors(&model, &path, layout).unwrap();
+            let loaded = load_safetensors(init(2).unwrap(), &path, layout).unwrap();
+            assert_eq!(answers(&loaded), answers(&model));
+        }
+    }
+
+    #[test]
+    fn weights_of_another_model_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let load = |model| load_safetensors(model, &path, WeightLayout::Burn).map(|_| ()).unwrap_err();
+        assert!(matches!(load(sasrec(8, 1)).kind(), ErrorKind::Io { .. }));
+        save_safetensors(&sasrec(8, 1), &path, WeightLayout::Burn).unwrap();
+        let fewer_blocks = SasrecConfig { d_model: 8, max_len: 6, n_blocks: 1, ..SasrecConfig::default() };
+        let more_blocks = SasrecConfig { n_blocks: 3, ..fewer_blocks.clone() };
+        for model in [
+            sasrec(16, 1),
+            fewer_blocks.init(9, 1, &Device::flex()).unwrap(),
+            more_blocks.init(9, 1, &Device::flex()).unwrap(),
+        ] {
+            let error = load(model);
+            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        save_safetensors(&sasrec(8, 1), &path, WeightLayout::Burn).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let damaged = [0, 4, 7, 8, 9, 60, good.len() / 2, good.len() - 1].map(|len| good[..len].to_vec());
+        let header = (0..200).map(|at| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x15;
+            bytes
+        });
+        for (i, bytes) in damaged.into_iter().chain(header).enumerate() {
+            std::fs::write(&path, bytes).unwrap();
+            // A change within the free text of the header may leave a file that can be read.
+            let result = load_safetensors(sasrec(8, 1), &path, WeightLayout::Burn);
+            assert!(i >= 8 || result.is_err(), "a file cut short was read");
+        }
+    }
+}

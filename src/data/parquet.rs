@@ -53,8 +53,7 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
 /// Opens a Parquet file whose compression is compiled in.
 pub(crate) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io(path))?;
-    let builder =
-        decode(FORMAT, &Location::file(path), || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    let builder = decode(FORMAT, &Location::file(path), || ParquetRecordBatchReaderBuilder::try_new(file))?;
     check_codecs(builder.metadata(), path)?;
     Ok(builder)
 }

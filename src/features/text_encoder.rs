@@ -118,8 +118,11 @@ impl TextEncoder {
     pub fn fit<S: AsRef<str> + Sync>(config: TextEncoderConfig, texts: &[S]) -> Result<Self> {
         config.validate()?;
         let (what, bound) = ("number of texts", u32::MAX as usize);
-        let n_texts = u32::try_from(texts.len())
-            .map_err(|_| ErrorKind::LengthMismatch { what, expected: bound, found: texts.len() })?;
+        let n_texts = u32::try_from(texts.len()).map_err(|_| ErrorKind::LengthMismatch {
+            what,
+            expected: bound,
+            found: texts.len(),
+        })?;
         let mut all: Vec<u32> = (texts.par_iter())
             .flat_map_iter(|text| {
                 let mut buckets: Vec<u32> =
@@ -296,5 +299,178 @@ impl From<TextEncoder> for Fitted {
     fn from(encoder: TextEncoder) -> Self {
         let TextEncoder { config, n_texts, buckets, counts } = encoder;
         Self { config, n_texts, buckets, counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Reference {
+        texts: Vec<String>,
+        cosines: BTreeMap<String, Vec<Vec<f64>>>,
+    }
+
+    fn reference() -> Reference {
+        serde_json::from_str(include_str!("../../tests/data/tfidf_ref.json")).unwrap()
+    }
+
+    fn fit(config: TextEncoderConfig, texts: &[impl AsRef<str> + Sync]) -> TextEncoder {
+        TextEncoder::fit(config, texts).unwrap()
+    }
+
+    /// Of the weights before the projection.
+    fn cosine(encoder: &TextEncoder, a: &str, b: &str) -> f64 {
+        let b: BTreeMap<u32, f64> = encoder.weights(b).into_iter().collect();
+        // Words and n-grams have length 1 each.
+        encoder.weights(a).iter().filter_map(|(bucket, weight)| Some(weight * b.get(bucket)?)).sum::<f64>()
+            / 2.0
+    }
+
+    fn dot(a: &[f32], b: &[f32]) -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    }
+
+    /// `tests/data/tfidf_ref.py` makes the numbers.
+    #[test]
+    fn the_weights_are_those_of_scikit_learn() {
+        let reference = reference();
+        for (name, cosines) in &reference.cosines {
+            let sublinear_tf = name == "sublinear";
+            let encoder = fit(TextEncoderConfig { sublinear_tf, ..Default::default() }, &reference.texts);
+            for (a, row) in reference.texts.iter().zip(cosines) {
+                for (b, expected) in reference.texts.iter().zip(row) {
+                    let found = cosine(&encoder, a, b);
+                    assert!((found - expected).abs() < 1e-9, "{name}: {a} / {b}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn idf_and_tf_by_hand() {
+        let encoder = fit(TextEncoderConfig::default(), &["Alien alien", "alien, aliens", "ALIENS!", "heat"]);
+        let idf = |word| encoder.idf(bucket(Kind::Word, word, encoder.config.n_buckets));
+        assert_eq!(idf("alien"), (5.0_f64 / 3.0).ln() + 1.0);
+        assert_eq!(idf("heat"), (5.0_f64 / 2.0).ln() + 1.0);
+        assert_eq!(idf("never"), 5.0_f64.ln() + 1.0);
+        assert_eq!((encoder.tf(1), encoder.tf(3)), (1.0, 1.0 + 3.0_f64.ln()));
+        let plain = TextEncoderConfig { sublinear_tf: false, ..Default::default() };
+        assert_eq!(fit(plain, &["a"]).tf(3), 3.0);
+    }
+
+    #[test]
+    fn the_projection_preserves_inner_products() {
+        let texts: Vec<String> = (0..60)
+            .map(|n| (0..6).map(|k| format!("word{} ", (n * (k + 1) + n / 7) % 40)).collect())
+            .collect();
+        let encoder = fit(TextEncoderConfig { dim: 512, ..Default::default() }, &texts);
+        let vectors = encoder.encode_all(&texts);
+        let (mut squares, mut worst, mut n_pairs, mut n_near) = (0.0, 0.0_f64, 0.0, 0);
+        for (i, a) in texts.iter().enumerate() {
+            for (j, b) in texts[..i].iter().enumerate() {
+                let exact = cosine(&encoder, a, b);
+                let error = dot(vectors.row(ItemId(i as u32)), vectors.row(ItemId(j as u32))) - exact;
+                squares += error * error;
+                worst = worst.max(error.abs());
+                n_pairs += 1.0;
+                n_near += usize::from(exact > 0.5);
+            }
+        }
+        assert!(n_near > 20, "the texts are too much alike or too little: {n_near}");
+        // The variance is at most 2 / dim; the greatest of 1,770 errors stays within five deviations.
+        let dim = encoder.dim() as f64;
+        assert!(squares / n_pairs < 2.0 / dim, "{}", squares / n_pairs);
+        assert!(squares / n_pairs > 0.1 / dim, "{}", squares / n_pairs);
+        assert!(worst < 5.0 * (2.0 / dim).sqrt(), "{worst}");
+    }
+
+    #[test]
+    fn similar_titles_are_near() {
+        let films = [
+            "Star Wars: Episode IV (1977) Action Sci-Fi",
+            "Star Wars: Episode V (1980) Action Sci-Fi",
+            "Brief Encounter (1946) Drama Romance",
+            "Casablanca (1942) Drama Romance War",
+        ];
+        let encoder = fit(TextEncoderConfig::default(), &films);
+        let vectors = encoder.encode_all(&films);
+        let near = |a: &[f32], item| dot(a, vectors.row(ItemId(item)));
+        let (first, third) = (vectors.row(ItemId(0)), vectors.row(ItemId(2)));
+        assert!(near(first, 1) > near(first, 2) + 0.3 && near(third, 3) > near(third, 1) + 0.1);
+        let new = encoder.encode("Star Wars: Episode VI (1983) Action Sci-Fi");
+        assert!(near(&new, 0) > near(&new, 3) + 0.3 && (dot(&new, &new) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn nothing_gives_zeros_and_any_width_works() {
+        for dim in [1, 63, 64, 65] {
+            let encoder = fit(TextEncoderConfig { dim, ..Default::default() }, &["alien", ""]);
+            assert_eq!(encoder.encode(" \n"), vec![0.0; dim]);
+            let vector = encoder.encode("alien");
+            assert!((dot(&vector, &vector) - 1.0).abs() < 1e-6);
+            assert_eq!(encoder.encode_all(&["alien", ""]).values(), [vector, vec![0.0; dim]].concat());
+        }
+        let nothing = fit(TextEncoderConfig::default(), &[""; 0]);
+        assert_eq!(nothing.encode_all(&[""; 0]).n_items(), 0);
+        assert!(nothing.encode("alien").iter().any(|&x| x != 0.0));
+    }
+
+    #[test]
+    fn the_seed_fixes_the_vectors_and_saving_keeps_them() {
+        let texts: Vec<String> = (0..300).map(|n| format!("film {n} of {}", n % 7)).collect();
+        let encode = |seed| {
+            let encoder = fit(TextEncoderConfig { seed, dim: 20, ..Default::default() }, &texts);
+            (encoder.encode_all(&texts), encoder)
+        };
+        let (vectors, encoder) = encode(1);
+        assert_eq!(encode(1).0, vectors);
+        assert_ne!(encode(2).0, vectors);
+        let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(single.install(|| encode(1).0), vectors);
+        let json = serde_json::to_string(&encoder).unwrap();
+        let loaded: TextEncoder = serde_json::from_str(&json).unwrap();
+        assert_eq!(loaded, encoder);
+        assert_eq!(loaded.encode_all(&texts), vectors);
+        for (field, broken) in [("\"n_texts\":300", "\"n_texts\":7"), ("\"buckets\":[", "\"buckets\":[7,")] {
+            assert!(serde_json::from_str::<TextEncoder>(&json.replace(field, broken)).is_err(), "{broken}");
+        }
+        let few = json.replace("\"n_buckets\":1048576", "\"n_buckets\":9");
+        assert!(serde_json::from_str::<TextEncoder>(&few).is_err());
+    }
+
+    #[test]
+    fn the_text_of_an_item_is_what_its_table_says() {
+        let titles = vec!["Alien (1979)".to_owned(), "Heat".to_owned(), String::new()];
+        let names = vec!["Crime".to_owned(), "Sci-Fi".to_owned()];
+        let years = vec![Some(1979), Some(1995), None];
+        let table = ItemTable::new(titles, years, names, vec![vec![1, 0], vec![], vec![]]).unwrap();
+        let texts = item_texts(&table);
+        assert_eq!(texts, ["Alien (1979) Sci-Fi Crime", "Heat 1995", ""]);
+        let config = TextEncoderConfig::default();
+        let (encoder, vectors) = TextEncoder::fit_items(config, &table, None).unwrap();
+        assert_eq!(vectors, encoder.encode_all(&texts));
+        let tags = ["space", "bank robbery", ""].map(str::to_owned);
+        let (encoder, vectors) = TextEncoder::fit_items(config, &table, Some(&tags)).unwrap();
+        assert_eq!(vectors.row(ItemId(1)), encoder.encode("Heat 1995 bank robbery"));
+        let error = TextEncoder::fit_items(config, &table, Some(&tags[..2])).unwrap_err();
+        assert_eq!(error.to_string(), "number of tags: expected 3, found 2");
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_refused() {
+        let good = TextEncoderConfig::default();
+        for (config, field) in [
+            (TextEncoderConfig { dim: 0, ..good }, "dim"),
+            (TextEncoderConfig { n_buckets: 0, ..good }, "n_buckets"),
+            (TextEncoderConfig { min_chars: 0, ..good }, "min_chars"),
+            (TextEncoderConfig { max_chars: 2, ..good }, "max_chars"),
+        ] {
+            let error = TextEncoder::fit(config, &["a"]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("TextEncoderConfig::{field}: ")), "{error}");
+        }
     }
 }

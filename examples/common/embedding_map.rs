@@ -14,7 +14,9 @@ const MARGIN: f32 = 40.0;
 const LEGEND_WIDTH: f32 = 170.0;
 const FONT_SIZE: f32 = 14.0;
 
-/// The effective number of neighbours of a point, and how many are looked at.
+/// Fewer make no map.
+const MIN_POINTS: usize = 10;
+/// The effective number of neighbours of a point; less on a map of few.
 const PERPLEXITY: f32 = 30.0;
 const EPOCHS: usize = 750;
 /// The accuracy of Barnes & Hut's approximation, as its authors set it.
@@ -42,8 +44,9 @@ pub struct Place<'a> {
 /// Barnes–Hut: van der Maaten 2014) of their directions, from a start of the two principal components. The same
 /// vectors and seed give the same picture; a file that stood there is replaced all at once.
 pub fn draw(path: &Path, vectors: &[f32], dim: usize, places: &[Place<'_>], seed: u64) -> io::Result<()> {
-    if dim == 0 || vectors.len() != places.len() * dim || places.len() < 3 {
-        let what = format!("{} numbers are no {} vectors of {dim}, 3 or more", vectors.len(), places.len());
+    if dim == 0 || vectors.len() != places.len() * dim || places.len() < MIN_POINTS {
+        let (n, m) = (vectors.len(), places.len());
+        let what = format!("{n} numbers are no {m} vectors of {dim}, or fewer than {MIN_POINTS}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     let directions = directions(vectors, dim);
@@ -65,15 +68,17 @@ fn directions(vectors: &[f32], dim: usize) -> Vec<f32> {
 /// The positions on the plane.
 fn layout(vectors: &[f32], dim: usize, seed: u64) -> Vec<[f32; 2]> {
     let rows: Vec<&[f32]> = vectors.chunks_exact(dim).collect();
-    // The perplexity must leave three neighbours for each that counts.
-    let perplexity = PERPLEXITY.min((rows.len() - 1) as f32 / 3.0).max(1.0);
-    let n_neighbors = ((3.0 * perplexity) as usize).min(rows.len() - 1);
-    let mut map = tSNE::<f32, &[f32], 2>::new(&rows);
-    map.perplexity(perplexity)
-        .epochs(EPOCHS)
-        .initial_embedding(principal_components(vectors, dim, seed))
-        .barnes_hut_with_neighbors(THETA, &neighbors(&rows, n_neighbors));
-    map.embedding().as_chunks().0.to_vec()
+    let perplexity = PERPLEXITY.min((rows.len() - 1) as f32 / 4.0);
+    let neighbors = neighbors(&rows, (3.0 * perplexity) as usize);
+    let start = principal_components(vectors, dim, seed);
+    let fit = || {
+        let mut map = tSNE::<f32, &[f32], 2>::new(&rows);
+        map.perplexity(perplexity).epochs(EPOCHS).initial_embedding(start.clone());
+        map.barnes_hut_with_neighbors(THETA, &neighbors).embedding().as_chunks().0.to_vec()
+    };
+    // On several threads the library's sums depend on who comes first.
+    let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    thread.expect("a thread can be started").install(fit)
 }
 
 /// The nearest of all other rows to each row, nearest first, equal ones by their number. (The library's own search
@@ -107,8 +112,10 @@ fn principal_components(vectors: &[f32], dim: usize, seed: u64) -> Vec<f32> {
     for row in vectors.chunks_exact(dim) {
         mean.iter_mut().zip(row).for_each(|(mean, &x)| *mean += f64::from(x) / n);
     }
-    let centred: Vec<f64> =
-        vectors.chunks_exact(dim).flat_map(|row| row.iter().zip(&mean).map(|(&x, mean)| f64::from(x) - mean)).collect();
+    let centred: Vec<f64> = vectors
+        .chunks_exact(dim)
+        .flat_map(|row| row.iter().zip(&mean).map(|(&x, mean)| f64::from(x) - mean))
+        .collect();
     let mut rng = Rng::new(seed);
     let mut axes: Vec<Vec<f64>> = Vec::new();
     for _ in 0..2 {
@@ -181,17 +188,24 @@ fn picture(points: &[[f32; 2]], places: &[Place<'_>]) -> String {
         let _ = writeln!(svg, "<g fill=\"{colour}\" fill-opacity=\".75\">");
         for (point, place) in points.iter().zip(places).filter(|(_, place)| group_of(place) == number) {
             let (x, y, title) = (point[0], point[1], escape(place.title));
-            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"><title>{title}</title></circle>");
+            let _ = writeln!(
+                svg,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"><title>{title}</title></circle>"
+            );
         }
         svg.push_str("</g>\n");
     }
-    legend(&mut svg, &groups);
-    labels(&mut svg, points, places);
+    let legend = legend(&mut svg, &groups);
+    labels(&mut svg, points, places, legend);
     svg.push_str("</svg>\n");
     svg
 }
 
-fn legend(svg: &mut String, groups: &[(&str, usize)]) {
+/// A stretch of the page: left, top, right, bottom.
+type Area = [f32; 4];
+
+/// Writes which colour is which group; gives the area that this takes.
+fn legend(svg: &mut String, groups: &[(&str, usize)]) -> Area {
     let x = SIZE.0 - LEGEND_WIDTH;
     for (at, ((name, count), colour)) in groups.iter().zip(COLOURS).enumerate() {
         let y = MARGIN + 22.0 * at as f32;
@@ -203,15 +217,14 @@ fn legend(svg: &mut String, groups: &[(&str, usize)]) {
             escape(name)
         );
     }
+    [x - 8.0, 0.0, SIZE.0, MARGIN + 22.0 * groups.len() as f32]
 }
 
-/// A stretch of the page: left, top, right, bottom.
-type Area = [f32; 4];
-
 /// Writes the titles beside their points, each at the first spot around it that no other title covers.
-fn labels(svg: &mut String, points: &[[f32; 2]], places: &[Place<'_>]) {
+fn labels(svg: &mut String, points: &[[f32; 2]], places: &[Place<'_>], legend: Area) {
     let labelled = || points.iter().zip(places).filter(|(_, place)| place.labelled);
-    let mut taken: Vec<Area> = labelled().map(|(p, _)| [p[0] - 5.0, p[1] - 5.0, p[0] + 5.0, p[1] + 5.0]).collect();
+    let around = |p: &[f32; 2]| [p[0] - 5.0, p[1] - 5.0, p[0] + 5.0, p[1] + 5.0];
+    let mut taken: Vec<Area> = labelled().map(|(point, _)| around(point)).chain([legend]).collect();
     svg.push_str("<g stroke=\"#fff\" stroke-width=\"4\" stroke-linejoin=\"round\" paint-order=\"stroke\">\n");
     for (point, place) in labelled() {
         let area = free_spot(*point, place.title, &taken);

@@ -220,7 +220,8 @@ fn legend(svg: &mut String, groups: &[(&str, usize)]) -> Area {
     [x - 8.0, 0.0, SIZE.0, MARGIN + 22.0 * groups.len() as f32]
 }
 
-/// Writes the titles beside their points, each at the first spot around it that no other title covers.
+/// Writes the titles beside their points, each at the first spot around it that no other title covers, with a line
+/// to its point.
 fn labels(svg: &mut String, points: &[[f32; 2]], places: &[Place<'_>], legend: Area) {
     let labelled = || points.iter().zip(places).filter(|(_, place)| place.labelled);
     let around = |p: &[f32; 2]| [p[0] - 5.0, p[1] - 5.0, p[0] + 5.0, p[1] + 5.0];
@@ -229,13 +230,15 @@ fn labels(svg: &mut String, points: &[[f32; 2]], places: &[Place<'_>], legend: A
     for (point, place) in labelled() {
         let area = free_spot(*point, place.title, &taken);
         taken.push(area);
-        let [x, y] = [area[0], area[3] - 0.25 * FONT_SIZE];
+        let [x, y] = *point;
+        let (near_x, near_y) = (x.clamp(area[0], area[2]), y.clamp(area[1], area[3]));
         let _ = writeln!(
             svg,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" stroke=\"#000\" stroke-width=\"1.5\" fill=\"none\"/>\
-             <text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
-            point[0],
-            point[1],
+            "<path d=\"M{x:.1} {y:.1}L{near_x:.1} {near_y:.1}\" stroke=\"#000\" stroke-width=\".8\"/>\
+             <circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" stroke=\"#000\" stroke-width=\"1.5\" fill=\"none\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            area[0],
+            area[3] - 0.25 * FONT_SIZE,
             escape(place.title)
         );
     }

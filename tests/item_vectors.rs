@@ -174,6 +174,11 @@ mod safetensors {
 
 #[cfg(feature = "parquet")]
 mod parquet {
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use arrow::array::{ArrayRef, ListArray, RecordBatch, UInt64Array};
+    use arrow::datatypes::Float64Type;
     use recsys::features::MissingItems;
 
     use super::*;
@@ -209,6 +214,48 @@ mod parquet {
         );
         let zeros = [[0.0; 3], [0.0, 8.0, 16.0], [0.0; 3]].concat();
         assert_eq!(read(MissingItems::Zeros).unwrap().values(), zeros);
+    }
+
+    /// The error of a file whose second row group has the keys 30 and `key` and, for the latter, `vector`.
+    fn error_of_last_row(key: u64, vector: Option<Vec<Option<f64>>>) -> String {
+        let keys = UInt64Array::from(vec![10, 20, 30, key]);
+        let list = |values: [f64; 2]| Some(values.map(Some).to_vec());
+        let lists = vec![list([1.0, 2.0]), list([3.0, 4.0]), list([5.0, 6.0]), vector];
+        let lists = ListArray::from_iter_primitive::<Float64Type, _, _>(lists);
+        let columns: [(&str, ArrayRef, bool); 2] =
+            [("item", Arc::new(keys), false), ("list", Arc::new(lists), true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        for start in [0, 2] {
+            writer.write(&batch.slice(start, 2)).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.close().unwrap();
+        read_bytes(&bytes, |path| {
+            let read = ItemVectors::read_parquet(path, "item", &["list"], &items(), MissingItems::Zeros);
+            read.unwrap_err().to_string().replace(&path.display().to_string(), "v")
+        })
+    }
+
+    #[test]
+    fn rows_that_do_not_serve_are_named() {
+        let list = |values: &[f64]| Some(values.iter().copied().map(Some).collect());
+        assert_eq!(
+            error_of_last_row(20, list(&[7.0, 8.0])),
+            "v, line 4, column item: expected distinct items, found 20 again, after row 2"
+        );
+        let place = "v, line 4, column list: expected ";
+        for (vector, expected) in [
+            (list(&[7.0]), "2 numbers, as in row 1, found 1"),
+            (list(&[7.0, 8.0, 9.0]), "2 numbers, as in row 1, found 3"),
+            (list(&[7.0, f64::NAN]), "finite numbers, found NaN"),
+            (list(&[1e300, 0.0]), "finite numbers, found inf"),
+            (Some(vec![Some(7.0), None]), "2 numbers, found null"),
+            (None, "2 numbers, found null"),
+        ] {
+            assert_eq!(error_of_last_row(40, vector), format!("{place}{expected}"));
+        }
     }
 
     #[test]

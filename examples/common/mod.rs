@@ -1,5 +1,6 @@
 //! What the MovieLens examples share: their data sets, devices and protocols, and a run from data to report.
 
+mod embedding_map;
 pub mod run;
 pub mod two_tower;
 
@@ -196,7 +197,7 @@ impl DataArgs {
 
     /// Lines `user item`, each user's in the order of time.
     fn prepare_sequences(file: &PathBuf, label: String) -> Result<Prepared> {
-        let reader = DelimitedReader::new(ColumnMap::new(0, 1)).delimiter(" ").without_header();
+        let reader = DelimitedReader::new(ColumnMap::new(1, 2)).delimiter(" ").without_header();
         Ok(Prepared::new(None, Protocol::P1, reader.read(file)?, label))
     }
 

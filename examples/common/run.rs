@@ -15,6 +15,7 @@ use recsys::prelude::*;
 use recsys::training::{Fitted, RetrievalBatch, RetrievalBatches, Trainable, Trainer, TrainingConfig};
 use serde_json::json;
 
+use super::embedding_map::{self, Place};
 use super::{DataArgs, DeviceName, Prepared, Protocol};
 
 /// The options of every run.
@@ -49,6 +50,9 @@ pub struct RunArgs {
     /// Draw the loss and metric curves into this file
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Draw a map of the items into this file: neighbours in the model are neighbours on it
+    #[arg(long, value_name = "FILE.svg")]
+    pub map: Option<PathBuf>,
 }
 
 /// A baseline or another model, measured on the test users.
@@ -92,15 +96,6 @@ pub trait Example {
         _device: &Device,
     ) -> Result<Vec<Compared>, Box<dyn Error>> {
         Ok(Vec::new())
-    }
-
-    /// What it shows at the end.
-    fn show(
-        &self,
-        _data: &Prepared,
-        _recaller: &EmbeddingRecaller<Self::Model>,
-    ) -> Result<(), Box<dyn Error>> {
-        Ok(())
     }
 }
 
@@ -193,7 +188,10 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         1e6 * latency[1].as_secs_f64()
     );
     recommend(user, &data, &held_out, &recaller)?;
-    example.show(&data, &recaller)?;
+    if let Some(path) = &args.map {
+        draw_map(path, &data, model, args.seed)?;
+        println!("Drew the map of the items into {}.\n", path.display());
+    }
     let total = start.elapsed();
     println!("Done in {:.1} s, of which training {:.1} s.", total.as_secs_f64(), training.as_secs_f64());
 
@@ -331,24 +329,54 @@ fn recommend<M: EmbeddingModel>(
     Ok(())
 }
 
-/// The title and genres of an item, or its key where there is no item table.
-pub fn title(data: &Prepared, item: ItemId) -> String {
-    let with_genres = |table: &ItemTable| {
-        let names = |&genre: &u32| table.genre_names()[genre as usize].as_str();
-        let genres: Vec<&str> = table.genres().row(item).iter().map(names).collect();
-        format!("{} ({})", table.titles()[item.index()], genres.join(", "))
-    };
+/// The title of an item, or its key where there is no item table.
+fn name(data: &Prepared, item: ItemId) -> String {
     match data.dataset.item_table() {
-        Some(table) => with_genres(table),
-        None => format!(
-            "item {}",
-            data.dataset.items().key(item.0).map(|key| key.to_string()).unwrap_or_default()
-        ),
+        Some(table) => table.titles()[item.index()].clone(),
+        None => {
+            let key = data.dataset.items().key(item.0);
+            format!("item {}", key.map(|key| key.to_string()).unwrap_or_default())
+        }
     }
 }
 
+/// The title of an item with its genres, where there is an item table.
+fn title(data: &Prepared, item: ItemId) -> String {
+    let with_genres = |table: &ItemTable| {
+        let names = |&genre: &u32| table.genre_names()[genre as usize].as_str();
+        let genres: Vec<&str> = table.genres().row(item).iter().map(names).collect();
+        format!("{} ({})", name(data, item), genres.join(", "))
+    };
+    data.dataset.item_table().map_or_else(|| name(data, item), with_genres)
+}
+
+/// Each item in the colour of its first genre; the most popular have their names beside them.
+fn draw_map(
+    path: &Path,
+    data: &Prepared,
+    model: &impl EmbeddingModel,
+    seed: u64,
+) -> Result<(), Box<dyn Error>> {
+    const N_LABELLED: usize = 12;
+    let popular = PopularityRecaller::fit(&data.split.train).recall(&Query::default(), N_LABELLED)?;
+    let popular: Vec<ItemId> = popular.into_iter().map(|candidate| candidate.item).collect();
+    let items = || (0..data.dataset.n_items() as u32).map(ItemId);
+    let titles: Vec<String> = items().map(|item| name(data, item)).collect();
+    let genre = |item| {
+        let table = data.dataset.item_table()?;
+        table.genres().row(item).first().map(|&genre| table.genre_names()[genre as usize].as_str())
+    };
+    let place = |(item, title)| Place {
+        title,
+        group: genre(item).unwrap_or("no genre"),
+        labelled: popular.contains(&item),
+    };
+    let places: Vec<Place<'_>> = items().zip(titles.iter().map(String::as_str)).map(place).collect();
+    Ok(embedding_map::draw(path, &model.item_vectors()?, model.dim(), &places, seed)?)
+}
+
 /// Writes a file that appears complete or not at all.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let scratch = path.with_extension("json.partial");
     fs::write(&scratch, bytes)?;
     fs::rename(scratch, path)

@@ -27,6 +27,12 @@ fn two_tower_on(dataset: &str, folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+fn sasrec(folder: &Path, args: &[&str]) -> Command {
+    let mut command = example("movielens_sasrec");
+    command.current_dir(folder).args(["--report", "report.json"]).args(args);
+    command
+}
+
 fn succeed(mut command: Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stdout = String::from_utf8(stdout).unwrap();
@@ -83,6 +89,41 @@ fn a_saved_model_answers_as_the_trained_one() {
     let loaded = succeed(two_tower(folder.path(), &["--load", "model", "--user", "7"]));
     assert_eq!(recommendations(&loaded), recommendations(&trained));
     assert_eq!(report(folder.path())["metrics"], first["metrics"]);
+}
+
+#[test]
+fn sasrec_beside_its_peers_with_a_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--epochs", "3", "--map", "map.svg", "--plot", "curves.svg"];
+    let stdout = succeed(sasrec(folder.path(), &[&["--dataset", "synthetic"], &args[..]].concat()));
+    assert!(stdout.contains("Recommended to user") && stdout.contains("Done in"), "{stdout}");
+    let report = report(folder.path());
+    for peer in ["popularity", "item-to-item", "two-tower"] {
+        let recall = report["peers"][peer]["recall@100"]["value"].as_f64().unwrap();
+        assert!(recall > 0.0 && recall < 1.0, "{peer}: {recall}");
+    }
+    assert_eq!(report["comparisons"].as_array().unwrap().len(), 3);
+    for picture in ["map.svg", "curves.svg"] {
+        let svg = std::fs::read_to_string(folder.path().join(picture)).unwrap();
+        assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"), "{picture}");
+    }
+}
+
+#[test]
+fn sasrec_on_a_file_of_sequences() {
+    let folder = tempfile::tempdir().unwrap();
+    // Everyone walks the same circle of items, from another place; some only a step.
+    let walk = |user: usize| (0..2 + user % 9).map(move |t| format!("{user} {}\n", 100 + (7 * user + t) % 40));
+    let lines: String = (1..400).flat_map(walk).collect();
+    std::fs::write(folder.path().join("walks.txt"), lines).unwrap();
+    let args = ["--sequences", "walks.txt", "--alone", "--epochs", "12", "--learning-rate", "0.01"];
+    for options in [&["--loss", "gbce", "--negatives", "8"][..], &["--loss", "sampled-softmax", "--sparse"]] {
+        succeed(sasrec(folder.path(), &[&args[..], options].concat()));
+        let report = report(folder.path());
+        assert_eq!((&report["protocol"], &report["dataset"]["items"]), (&"p1".into(), &40.into()));
+        let metric = |part: &str| report[part]["recall@10"]["value"].as_f64().unwrap();
+        assert!(metric("metrics") > 2.0 * metric("baseline"), "{options:?}: {}", metric("metrics"));
+    }
 }
 
 #[test]
@@ -143,6 +184,19 @@ fn wrong_input_is_said_in_one_line() {
         (&["--epochs", "0"], "TrainingConfig::epochs: expected at least 1, found 0"),
     ] {
         let Output { status, stderr, .. } = two_tower(folder.path(), args).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!status.success() && stderr.contains(expected), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    std::fs::write(folder.path().join("words.txt"), "1 2\n1\n").unwrap();
+    for (args, expected) in [
+        (&["--sequences", "nowhere.txt"][..], "nowhere.txt: No such file"),
+        (&["--sequences", "words.txt"], "words.txt, line 2"),
+        (&["--sequences", "words.txt", "--dataset", "synthetic"], "goes without --dataset"),
+        (&["--protocol", "p1", "--dataset", "synthetic"], "--protocol p1 is that of ml-1m"),
+        (&["--dataset", "synthetic", "--heads", "3"], "n_heads: expected a divisor of d_model = 64, found 3"),
+    ] {
+        let Output { status, stderr, .. } = sasrec(folder.path(), args).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();
         assert!(!status.success() && stderr.contains(expected), "{args:?}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");

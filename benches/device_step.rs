@@ -120,7 +120,9 @@ fn main() {
     let mut torch = PyTorch::spawn(torch_device);
 
     println!("recsys on {:?}, PyTorch on {torch_device}; medians of {} turns", args.device, args.turns);
-    println!("| workload | recsys, ms a step | steps a second | PyTorch, ms a step | steps a second | ratio |");
+    println!(
+        "| workload | recsys, ms a step | steps a second | PyTorch, ms a step | steps a second | ratio |"
+    );
     println!("|---|---|---|---|---|---|");
     let workloads = if args.workloads.is_empty() { default_workloads(&args.batch) } else { args.workloads };
     for workload in workloads {

@@ -37,7 +37,8 @@ pub fn named(name: &str) -> Box<dyn FnMut()> {
 
 /// The workload of this name on a device, where a step may be no more than queued when the call returns.
 pub fn on(device: &Device, name: &str) -> Box<dyn FnMut()> {
-    let two_tower = |n_users, n_items, batch, update| two_tower::steps(n_users, n_items, batch, update, device);
+    let two_tower =
+        |n_users, n_items, batch, update| two_tower::steps(n_users, n_items, batch, update, device);
     match name {
         "full_softmax" => full_softmax(device),
         "two_tower_b1024" => two_tower(6_040, 3_706, 1_024, TableUpdate::Dense),

@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::losses::{
     SharedCandidates, binary_cross_entropy, bpr, candidate_logits, keep_hard_negatives, scale_by_temperature,
     softmax_cross_entropy,
@@ -147,7 +148,7 @@ impl RetrievalLoss {
         let RetrievalTargets { positives, negatives, log_q } = targets;
         let n = queries.dims()[0];
         let queries = scale_by_temperature(queries, log_temperature);
-        let select = |columns: &Tensor<1, Int>| items.clone().select(0, columns.clone());
+        let select = |columns: &Tensor<1, Int>| kernels::select_rows(items.clone(), columns.clone());
         match (*self, negatives) {
             (Self::FullSoftmax, Negatives::Catalogue) => {
                 SharedCandidates::new(items).cross_entropy(queries, positives)

@@ -3,8 +3,7 @@
 use burn::tensor::{Device, Int, Tensor};
 use recsys::layers::{id_tensor, read};
 use recsys::losses::{
-    Negatives, RetrievalLoss, RetrievalTargets, SharedCandidates, binary_cross_entropy, bpr,
-    candidate_logits,
+    Negatives, RetrievalLoss, RetrievalTargets, SharedCandidates, binary_cross_entropy, bpr, candidate_logits,
 };
 use recsys::rng::Rng;
 
@@ -39,12 +38,8 @@ fn loss(what: &str, loss: impl Fn(Tensor<2>, Tensor<2>, &Device) -> Tensor<1>) {
 
 #[test]
 fn of_retrieval() {
-    let in_batch = |log_q, symmetric, n_hard| RetrievalLoss::InBatchSoftmax {
-        log_q,
-        symmetric,
-        n_negatives: K,
-        n_hard,
-    };
+    let in_batch =
+        |log_q, symmetric, n_hard| RetrievalLoss::InBatchSoftmax { log_q, symmetric, n_negatives: K, n_hard };
     for kind in [
         in_batch(false, false, None),
         in_batch(true, false, None),

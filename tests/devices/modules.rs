@@ -78,7 +78,12 @@ fn rows() {
         }
         layer("l2_normalize", n, |_, _| Nothing, |_, x, _| l2_normalize(x));
         let residual = |x: &Tensor<2>| x.clone() * 0.5;
-        layer("dropout", n, |_, _| Nothing, |_, x, rng| dropout_add(x.clone(), residual(&x), DROPOUT, Some(rng)));
+        layer(
+            "dropout",
+            n,
+            |_, _| Nothing,
+            |_, x, rng| dropout_add(x.clone(), residual(&x), DROPOUT, Some(rng)),
+        );
     }
 }
 
@@ -117,7 +122,8 @@ fn embeddings() {
             |table, x, _| table.forward(&ids).add(x),
         );
     }
-    let categories: Vec<Vec<u32>> = (0..30u32).map(|item| (0..item % 4).map(|k| (item + k) % 10).collect()).collect();
+    let categories: Vec<Vec<u32>> =
+        (0..30u32).map(|item| (0..item % 4).map(|k| (item + k) % 10).collect()).collect();
     let categories: Vec<&[u32]> = categories.iter().map(Vec::as_slice).collect();
     let with_padding: Vec<u32> = ids.iter().map(|id| id.min(&30)).copied().collect();
     layer(
@@ -130,9 +136,7 @@ fn embeddings() {
         "the input of a sequence model",
         N,
         |rng, device| vec![init.param([70, D], rng, device)],
-        |positions, x, rng| {
-            sequence_embedding(x, positions[0].val(), &ids, &layout(), DROPOUT, Some(rng))
-        },
+        |positions, x, rng| sequence_embedding(x, positions[0].val(), &ids, &layout(), DROPOUT, Some(rng)),
     );
 }
 

@@ -17,7 +17,8 @@ const K: usize = 10;
 fn save(folder: &Path, device: &Device) {
     let model = fit(&small(RetrievalLoss::SampledSoftmax { n_negatives: 20 }), device).model;
     let (data, split) = data();
-    let index = ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors().unwrap()).unwrap();
+    let index =
+        ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors().unwrap()).unwrap();
     let bundle = TwoTowerBundle {
         index: Box::new(index),
         model,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
+use crate::kernels;
 use crate::layers::{
     Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, TableUpdate, check_dropout,
     check_ids, dropout, id_tensor, l2_normalize, read,
@@ -257,7 +258,7 @@ impl Trainable for TwoTower {
         let rng = &mut Rng::new(batch.seed);
         let ids = |ids: &[u32]| id_tensor(ids, &device);
         let (x, valid) = self.embed(&batch.histories, batch.len, Some(&mut *rng), &device);
-        let pooled = self.pooling.forward(x, valid).select(0, ids(&batch.rows));
+        let pooled = kernels::select_rows(self.pooling.forward(x, valid), ids(&batch.rows));
         let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
         let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
         let items = self.item_tower(embedded, Some(rng));

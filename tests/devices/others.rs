@@ -24,18 +24,18 @@ pub struct Other {
 pub type Part = (&'static str, Vec<f32>);
 
 static OTHERS: LazyLock<Vec<Other>> = LazyLock::new(|| {
-    let mut others = vec![Other { name: "composed", device: Device::flex() }];
+    let others = [Other { name: "composed", device: Device::flex() }].into_iter();
     #[cfg(feature = "wgpu")]
-    others.extend(find("wgpu", || {
+    let others = others.chain(find("wgpu", || {
         let (device, setup) = Device::wgpu_options().init_with_setup().map_err(|error| error.to_string())?;
         let adapter = setup.adapter.get_info();
         Ok((device, format!("{}, {} {}", adapter.name, adapter.driver, adapter.driver_info)))
     }));
     #[cfg(feature = "cuda")]
-    others.extend(find("cuda", || Ok((Device::cuda(0), "device 0".into()))));
+    let others = others.chain(find("cuda", || Ok((Device::cuda(0), "device 0".into()))));
     #[cfg(feature = "ndarray")]
-    others.extend(find("ndarray", || Ok((Device::ndarray(), "the CPU".into()))));
-    others
+    let others = others.chain(find("ndarray", || Ok((Device::ndarray(), "the CPU".into()))));
+    others.collect()
 });
 
 /// The device, if it adds one and one, and a word about it on standard error either way.

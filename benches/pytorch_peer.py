@@ -1,7 +1,10 @@
 """The workloads of `benches/workloads` in PyTorch, as its users write them, for `cargo bench --bench versus_pytorch`.
 
-Reads lines `WORKLOAD N_STEPS` from standard input and answers each with the milliseconds of every step, on one line.
-Ids are drawn outside the timed part; a step is the forward pass, the backward pass and the optimizer.
+    python3 pytorch_peer.py THREADS [DEVICE]
+
+Reads lines `WORKLOAD N_STEPS` from standard input and answers each with the milliseconds of every step, on one line; on a
+device other than the CPU, where steps are queued, with those of all steps together. Ids are drawn outside the timed
+part; a step is the forward pass, the backward pass and the optimizer.
 """
 import sys
 import time
@@ -11,6 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 D, DROPOUT = 64, 0.2
+DEVICE = torch.device(sys.argv[2] if len(sys.argv) > 2 else "cpu")
 N_ITEMS = 3417
 
 
@@ -30,7 +34,7 @@ class Tower(nn.Module):
 
 
 def two_tower(n_users, n_items, batch, sparse=False):
-    users, items = Tower(n_users, sparse), Tower(n_items, sparse)
+    users, items = Tower(n_users, sparse).to(DEVICE), Tower(n_items, sparse).to(DEVICE)
     tables = [users.table.weight, items.table.weight]
     others = [*users.mlp.parameters(), *items.mlp.parameters()]
     adam = lambda parameters: torch.optim.Adam(parameters, lr=1e-3, fused=True)
@@ -43,14 +47,14 @@ def two_tower(n_users, n_items, batch, sparse=False):
         return randint(n_users, batch), randint(n_items, batch)
 
     def loss(u, i):
-        return F.cross_entropy(users(u) @ items(i).T * 10, torch.arange(batch))
+        return F.cross_entropy(users(u) @ items(i).T * 10, torch.arange(batch, device=DEVICE))
 
     return draw, loss, optimizers
 
 
 def full_softmax():
-    rows = (torch.randn(6400, D) * 0.3).requires_grad_()
-    items = (torch.randn(N_ITEMS, D) * 0.3).requires_grad_()
+    rows = (torch.randn(6400, D, device=DEVICE) * 0.3).requires_grad_()
+    items = (torch.randn(N_ITEMS, D, device=DEVICE) * 0.3).requires_grad_()
 
     def draw():
         rows.grad = items.grad = None
@@ -99,7 +103,7 @@ class Sasrec(nn.Module):
 
 
 def sasrec(loss_name, length, padded=True, batch=128):
-    model = Sasrec(length)
+    model = Sasrec(length).to(DEVICE)
 
     def draw():
         lengths = torch.randint(length // 2, length + 1, (batch, 1)) if padded else torch.tensor([[length]])
@@ -126,11 +130,41 @@ WORKLOADS = {
     "large_tables_dense": lambda: two_tower(100_000, 434_000, 1024),
     "large_tables": lambda: two_tower(100_000, 434_000, 1024, sparse=True),
 }
-for length in (50, 200):
-    for loss_name in ("bce", "full"):
-        name = f"sasrec_{loss_name}_l{length}"
-        WORKLOADS[name] = lambda loss_name=loss_name, length=length: sasrec(loss_name, length)
-        WORKLOADS[name + "_unpadded"] = lambda loss_name=loss_name, length=length: sasrec(loss_name, length, False)
+
+
+def workload(name):
+    """One of WORKLOADS, or sasrec_{bce|full}_l{length}[_b{batch, else 128}][_unpadded]."""
+    if name in WORKLOADS:
+        return WORKLOADS[name]()
+    _, loss_name, length, *options = name.split("_")
+    batch = next((int(option[1:]) for option in options if option.startswith("b")), 128)
+    return sasrec(loss_name, int(length[1:]), "unpadded" not in options, batch)
+
+
+def step(batch, loss, optimizers):
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss(*(ids.to(DEVICE) for ids in batch)).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def times(n_steps, draw, loss, optimizers):
+    """Milliseconds of every step, or of all together."""
+    if DEVICE.type == "cpu":
+        for _ in range(n_steps):
+            batch = draw()
+            start = time.perf_counter()
+            step(batch, loss, optimizers)
+            yield 1e3 * (time.perf_counter() - start)
+        return
+    batches = [draw() for _ in range(n_steps)]
+    torch.accelerator.synchronize()
+    start = time.perf_counter()
+    for batch in batches:
+        step(batch, loss, optimizers)
+    torch.accelerator.synchronize()
+    yield 1e3 * (time.perf_counter() - start)
 
 
 def main():
@@ -141,19 +175,8 @@ def main():
         name, n_steps = line.split()
         if current != name:
             made, current = None, None
-            made, current = WORKLOADS[name](), name
-        draw, loss, optimizers = made
-        times = []
-        for _ in range(int(n_steps)):
-            batch = draw()
-            start = time.perf_counter()
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            loss(*batch).backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            times.append(1e3 * (time.perf_counter() - start))
-        print(*(f"{t:.4f}" for t in times), flush=True)
+            made, current = workload(name), name
+        print(*(f"{t:.4f}" for t in times(int(n_steps), *made)), flush=True)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,8 @@ fn sasrec_beside_its_peers_with_a_map() {
 fn sasrec_on_a_file_of_sequences() {
     let folder = tempfile::tempdir().unwrap();
     // Everyone walks the same circle of items, from another place; some only a step.
-    let walk = |user: usize| (0..2 + user % 9).map(move |t| format!("{user} {}\n", 100 + (7 * user + t) % 40));
+    let walk =
+        |user: usize| (0..2 + user % 9).map(move |t| format!("{user} {}\n", 100 + (7 * user + t) % 40));
     let lines: String = (1..400).flat_map(walk).collect();
     std::fs::write(folder.path().join("walks.txt"), lines).unwrap();
     let args = ["--sequences", "walks.txt", "--alone", "--epochs", "12", "--learning-rate", "0.01"];

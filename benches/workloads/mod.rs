@@ -28,28 +28,25 @@ const D: usize = 64;
 const N_ITEMS: usize = 3_417;
 const DROPOUT: f64 = 0.2;
 
-/// The workload of this name: each call is a step. The batches are drawn beforehand, and come round again.
+/// The workload of this name on the CPU: each call is a step. The batches are drawn beforehand, and come round
+/// again.
+#[allow(dead_code, reason = "not every bench is of the CPU")]
 pub fn named(name: &str) -> Box<dyn FnMut()> {
+    on(&Device::flex(), name)
+}
+
+/// The workload of this name on a device, where a step may be no more than queued when the call returns.
+pub fn on(device: &Device, name: &str) -> Box<dyn FnMut()> {
+    let two_tower =
+        |n_users, n_items, batch, update| two_tower::steps(n_users, n_items, batch, update, device);
     match name {
-        "full_softmax" => full_softmax(),
-        "two_tower_b1024" => two_tower::steps(6_040, 3_706, 1_024, TableUpdate::Dense),
-        "two_tower_b2048" => two_tower::steps(6_040, 3_706, 2_048, TableUpdate::Dense),
-        "large_tables" | "large_tables_dense" => {
-            two_tower::steps(100_000, 434_000, 1_024, TableUpdate::Sparse)
-        }
+        "full_softmax" => full_softmax(device),
+        "two_tower_b1024" => two_tower(6_040, 3_706, 1_024, TableUpdate::Dense),
+        "two_tower_b2048" => two_tower(6_040, 3_706, 2_048, TableUpdate::Dense),
+        "large_tables" | "large_tables_dense" => two_tower(100_000, 434_000, 1_024, TableUpdate::Sparse),
         _ => {
-            let (name, padded) = match name.strip_suffix("_unpadded") {
-                Some(name) => (name, false),
-                None => (name, true),
-            };
-            let (loss, len) = match name {
-                "sasrec_bce_l50" => (sasrec::Loss::BinaryCrossEntropy, 50),
-                "sasrec_full_l50" => (sasrec::Loss::FullSoftmax, 50),
-                "sasrec_bce_l200" => (sasrec::Loss::BinaryCrossEntropy, 200),
-                "sasrec_full_l200" => (sasrec::Loss::FullSoftmax, 200),
-                _ => panic!("no workload {name}"),
-            };
-            sasrec::steps(loss, len, padded)
+            let sizes = sasrec::Sizes::named(name).unwrap_or_else(|| panic!("no workload {name}"));
+            sasrec::steps(sizes, device)
         }
     }
 }
@@ -79,9 +76,9 @@ pub fn serve() {
 }
 
 /// The loss and gradients of 6,400 rows against the catalogue.
-fn full_softmax() -> Box<dyn FnMut()> {
+fn full_softmax(device: &Device) -> Box<dyn FnMut()> {
     const N: usize = 6_400;
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     let rng = &mut Rng::new(1);
     let mut vectors = |n: usize| {
         let values: Vec<f32> = (0..n * D).map(|_| 0.3 * rng.normal() as f32).collect();

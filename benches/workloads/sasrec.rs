@@ -12,13 +12,43 @@ use recsys::training::{Stepper, TrainingConfig};
 
 use super::{D, DROPOUT, N_ITEMS};
 
-const BATCH: usize = 128;
-
 #[derive(Clone, Copy)]
-pub enum Loss {
+enum Loss {
     /// Against one random item for each position.
     BinaryCrossEntropy,
     FullSoftmax,
+}
+
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    loss: Loss,
+    /// The longest history.
+    len: usize,
+    batch: usize,
+    /// Whether lengths are uniform in len/2..=len, not all len.
+    padded: bool,
+}
+
+impl Sizes {
+    /// `sasrec_{bce|full}_l{length}[_b{batch, else 128}][_unpadded]`
+    pub fn named(name: &str) -> Option<Self> {
+        let mut words = name.split('_').skip_while(|&word| word == "sasrec");
+        let loss = match words.next()? {
+            "bce" => Loss::BinaryCrossEntropy,
+            "full" => Loss::FullSoftmax,
+            _ => return None,
+        };
+        let len = words.next()?.strip_prefix('l')?.parse().ok()?;
+        let mut sizes = Self { loss, len, batch: 128, padded: true };
+        for word in words {
+            match word.strip_prefix('b') {
+                Some(batch) => sizes.batch = batch.parse().ok()?,
+                None if word == "unpadded" => sizes.padded = false,
+                None => return None,
+            }
+        }
+        Some(sizes)
+    }
 }
 
 #[derive(Module, Debug)]
@@ -39,9 +69,9 @@ struct Batch {
 }
 
 impl Batch {
-    fn draw(len: usize, padded: bool, rng: &mut Rng) -> Self {
+    fn draw(Sizes { len, batch, padded, .. }: Sizes, rng: &mut Rng) -> Self {
         let lengths: Vec<usize> =
-            (0..BATCH).map(|_| if padded { len / 2 + rng.below(len - len / 2 + 1) } else { len }).collect();
+            (0..batch).map(|_| if padded { len / 2 + rng.below(len - len / 2 + 1) } else { len }).collect();
         let layout = SequenceLayout::new(lengths);
         let mut ids = || (0..layout.n_rows()).map(|_| rng.below(N_ITEMS) as u32).collect();
         let (items, positives, negatives) = (ids(), ids(), ids());
@@ -84,15 +114,14 @@ impl Sasrec {
     }
 }
 
-pub fn steps(loss: Loss, len: usize, padded: bool) -> Box<dyn FnMut()> {
-    let device = Device::flex();
-    let rng = &mut Rng::new(1);
-    let batches: Vec<_> = (0..16).map(|_| Batch::draw(len, padded, rng)).collect();
-    let model = Sasrec::new(len, rng, &device);
+pub fn steps(sizes: Sizes, device: &Device) -> Box<dyn FnMut()> {
+    let (device, rng) = (device.clone(), &mut Rng::new(1));
+    let batches: Vec<_> = (0..16).map(|_| Batch::draw(sizes, rng)).collect();
+    let model = Sasrec::new(sizes.len, rng, &device);
     let mut stepper = Some(Stepper::new(model, &TrainingConfig::default()).expect("valid settings"));
     let mut batches = batches.into_iter().cycle();
     Box::new(move || {
         let (Some(before), Some(batch)) = (stepper.take(), batches.next()) else { return };
-        stepper = Some(before.step(1.0, |model| model.loss(&batch, loss, &device)).0);
+        stepper = Some(before.step(1.0, |model| model.loss(&batch, sizes.loss, &device)).0);
     })
 }

@@ -36,17 +36,22 @@ struct TwoTower {
     items: Tower,
 }
 
-pub fn steps(n_users: usize, n_items: usize, batch: usize, update: TableUpdate) -> Box<dyn FnMut()> {
-    let device = Device::flex();
+pub fn steps(
+    n_users: usize,
+    n_items: usize,
+    batch: usize,
+    update: TableUpdate,
+    device: &Device,
+) -> Box<dyn FnMut()> {
     let rng = &mut Rng::new(1);
     let mut draw = |n: usize| -> Vec<u32> { (0..batch).map(|_| rng.below(n) as u32).collect() };
     let batches: Vec<_> = (0..16).map(|_| (draw(n_users), draw(n_items))).collect();
     let model = TwoTower {
-        users: Tower::new(n_users, update, rng, &device),
-        items: Tower::new(n_items, update, rng, &device),
+        users: Tower::new(n_users, update, rng, device),
+        items: Tower::new(n_items, update, rng, device),
     };
     let mut stepper = Some(Stepper::new(model, &TrainingConfig::default()).expect("valid settings"));
-    let diagonal = Tensor::<1, Int>::arange(0..batch as i64, &device);
+    let diagonal = Tensor::<1, Int>::arange(0..batch as i64, device);
     let mut batches = batches.into_iter().cycle();
     Box::new(move || {
         let (Some(before), Some((users, items))) = (stepper.take(), batches.next()) else { return };

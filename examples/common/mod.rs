@@ -1,5 +1,6 @@
 //! What the MovieLens examples share: their data sets, devices and protocols, and a run from data to report.
 
+mod device;
 mod embedding_map;
 pub mod run;
 pub mod two_tower;
@@ -10,6 +11,8 @@ use clap::{Args, ValueEnum};
 use recsys::data::{MovieLens, SyntheticConfig};
 use recsys::metrics::DatasetFacts;
 use recsys::prelude::*;
+
+pub use device::DeviceName;
 
 /// Where the interactions come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,43 +63,6 @@ impl Protocol {
             Self::P1 => "p1",
             Self::P2 => "p2",
             Self::P3 => "p3",
-        }
-    }
-}
-
-/// Where the tensors live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    /// All CPU cores.
-    Cpu,
-    /// A GPU through Vulkan, Metal or DirectX 12.
-    Wgpu,
-    /// An NVIDIA GPU through CUDA.
-    Cuda,
-    /// Burn's older CPU backend.
-    Ndarray,
-}
-
-impl DeviceName {
-    /// The device, if its Cargo feature is compiled in.
-    pub fn device(self) -> Result<Device, String> {
-        match self {
-            #[cfg(feature = "flex")]
-            Self::Cpu => Ok(Device::flex()),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(recsys::burn::tensor::DeviceKind::DefaultDevice)),
-            #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::cuda(0)),
-            #[cfg(feature = "ndarray")]
-            Self::Ndarray => Ok(Device::ndarray()),
-            #[allow(unreachable_patterns)]
-            absent => {
-                let feature =
-                    if absent == Self::Cpu { "flex".into() } else { format!("{absent:?}").to_lowercase() };
-                Err(format!(
-                    "this program was built without the Cargo feature `{feature}`: add `--features {feature}`"
-                ))
-            }
         }
     }
 }

@@ -1,4 +1,6 @@
-use super::simd;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use super::{on_cpu, simd};
 use crate::rng::{Rng, mix};
 
 /// Which elements dropout keeps: a hash of the seed and the element's place, so that it is the same for
@@ -42,6 +44,26 @@ impl Mask {
             hash ^= hash >> 16;
             if hash >= threshold { scale } else { 0.0 }
         }
+    }
+
+    /// The mask of elements 0..n on a device. A GPU computes it from the places, the same to the bit, rather
+    /// than wait for as many numbers as the tensor has.
+    pub(crate) fn values(self, n: usize, device: &Device) -> Tensor<1> {
+        if on_cpu(device) {
+            let mut values = vec![1.0; n];
+            self.apply(0, &mut values);
+            return Tensor::from_data(TensorData::new(values, [n]), device);
+        }
+        assert!(u32::try_from(n).is_ok(), "dropout of {n} elements");
+        let Self { seed: [low, high], threshold, scale } = self;
+        let mixed = |hash: Tensor<1, Int>, shift: u32| {
+            hash.clone().bitwise_xor(hash.bitwise_right_shift_scalar(shift))
+        };
+        let places = Tensor::<1, Int>::arange(0..n as i64, (device, DType::U32));
+        let hash = places.mul_scalar(0x9E37_79B9u32).bitwise_xor_scalar(low);
+        let hash = mixed(hash, 16).mul_scalar(0x7FEB_352Du32).bitwise_xor_scalar(high);
+        let hash = mixed(mixed(hash, 15).mul_scalar(0x846C_A68Bu32), 16);
+        hash.greater_equal_scalar(threshold).float().mul_scalar(scale)
     }
 
     /// x ← x · mask, for the elements from `place` on.

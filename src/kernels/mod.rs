@@ -13,6 +13,7 @@ mod bags;
 #[cfg(feature = "flex")]
 mod flex;
 mod mask;
+mod rows;
 mod sequence_layout;
 mod simd;
 #[cfg(all(test, feature = "flex"))]
@@ -24,6 +25,7 @@ pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
 pub(crate) use mask::Mask;
+pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
 
@@ -41,6 +43,15 @@ fn is_flex(device: &Device) -> bool {
     return device.clone().inner() == Device::flex();
     #[cfg(not(feature = "flex"))]
     return false;
+}
+
+/// Whether the device shares the memory and the cores of the program.
+pub(crate) fn on_cpu(device: &Device) -> bool {
+    #[cfg(feature = "ndarray")]
+    if device.clone().inner() == Device::ndarray() {
+        return true;
+    }
+    is_flex(device)
 }
 
 /// Runs `f`, many operations on this device, where they are dispatched soonest: on the CPU on one of the threads

@@ -150,7 +150,7 @@ fn composed(
     };
     // The slots behind a sequence hold whatever rows follow it.
     let slots = layout.iter().flat_map(|rows| rows.start..rows.start + l).map(|row| row.min(n - 1) as i64);
-    let padded = qkv.select(0, indices(slots.collect()));
+    let padded = kernels::select_rows(qkv, indices(slots.collect()));
     let [q, k, v] = [0, 1, 2].map(|part| {
         let columns = padded.clone().slice([0..b * l, part * d..(part + 1) * d]);
         columns.reshape([b, l, n_heads, d_head]).swap_dims(1, 2)
@@ -160,7 +160,7 @@ fn composed(
     let probabilities = activation::softmax(scores.mask_fill(hidden, -1e9), 3);
     let output = dropout(probabilities, p, rng).matmul(v).swap_dims(1, 2).reshape([b * l, d]);
     let filled = layout.iter().enumerate().flat_map(|(i, rows)| i * l..i * l + rows.len());
-    output.select(0, indices(filled.map(|slot| slot as i64).collect()))
+    kernels::select_rows(output, indices(filled.map(|slot| slot as i64).collect()))
 }
 
 #[cfg(all(test, feature = "flex"))]

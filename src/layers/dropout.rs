@@ -1,4 +1,4 @@
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::kernels::{self, Mask};
@@ -17,10 +17,9 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, rng: Option<&mut Rng>) -> T
     if kernels::fused(&x) {
         return kernels::apply_1(kernels::Dropout(mask), x);
     }
-    let mut values = vec![1.0; x.shape().num_elements()];
-    mask.apply(0, &mut values);
-    let values = Tensor::from_data(TensorData::new(values, x.shape()), &x.device());
-    x.mul(values)
+    let shape = x.shape();
+    let values = mask.values(shape.num_elements(), &x.device());
+    x.mul(values.reshape(shape))
 }
 
 /// [`dropout`] and the residual connection around what made `x`: residual + dropout(x).
@@ -48,7 +47,7 @@ pub(crate) fn check_dropout(field: &'static str, p: f64) -> Result<()> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::kernels::twin;

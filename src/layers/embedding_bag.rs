@@ -1,4 +1,4 @@
-use burn::tensor::{IndexingUpdateOp, Tensor};
+use burn::tensor::Tensor;
 
 use crate::kernels::{self, Bags};
 use crate::layers::id_tensor;
@@ -14,7 +14,7 @@ pub(super) fn gather(table: Tensor<2>, rows: Vec<u32>) -> Tensor<2> {
     }
     bags.check(table.dims()[0]);
     let rows = id_tensor(&bags.rows, &table.device());
-    table.select(0, rows)
+    kernels::select_rows(table, rows)
 }
 
 /// Σ_k w_ik · table[row_ik] for each bag i, `[bags.len(), d]`; 0 for an empty bag.
@@ -35,8 +35,8 @@ pub(super) fn embedding_bag(table: Tensor<2>, bags: Bags) -> Tensor<2> {
     }
     let bag_of_each = id_tensor(&bags.bag_of_each(), &device);
     let weights = Tensor::<1>::from_floats(&bags.weights[..], &device).unsqueeze_dim(1);
-    let terms = table.select(0, id_tensor(&bags.rows, &device)) * weights;
-    zeros.select_assign(0, bag_of_each, terms, IndexingUpdateOp::Add)
+    let terms = kernels::select_rows(table, id_tensor(&bags.rows, &device)) * weights;
+    kernels::add_to_rows(zeros, bag_of_each, terms)
 }
 
 /// The sums of the rows of `x` that have the same position, in their order, `[n, d]`.

@@ -38,6 +38,6 @@ pub fn sequence_embedding(
     }
     let device = items.device();
     let slots: Vec<u32> = slots.collect();
-    let items = items.select(0, id_tensor(ids, &device)).mul_scalar((d as f64).sqrt());
-    dropout(items.add(positions.select(0, id_tensor(&slots, &device))), p, rng)
+    let items = kernels::select_rows(items, id_tensor(ids, &device)).mul_scalar((d as f64).sqrt());
+    dropout(items.add(kernels::select_rows(positions, id_tensor(&slots, &device))), p, rng)
 }

@@ -22,7 +22,7 @@ pub fn candidate_logits(queries: Tensor<2>, items: Tensor<2>, candidates: Tensor
         let kernel = kernels::CandidateLogits::new(kernels::host_ids(candidates), k, m);
         return kernels::apply_2(kernel, queries, items);
     }
-    let gathered = items.select(0, candidates.reshape([n * k])).reshape([n, k, d]);
+    let gathered = kernels::select_rows(items, candidates.reshape([n * k])).reshape([n, k, d]);
     gathered.matmul(queries.unsqueeze_dim::<3>(2)).reshape([n, k])
 }
 

@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::losses::{
     SharedCandidates, binary_cross_entropy, bpr, candidate_logits, gbce_beta,
     generalized_binary_cross_entropy, keep_hard_negatives, softmax_cross_entropy,
@@ -166,7 +167,7 @@ impl RetrievalLoss {
     pub fn forward(&self, queries: Tensor<2>, items: Tensor<2>, targets: RetrievalTargets) -> Tensor<1> {
         let RetrievalTargets { positives, negatives, log_q, n_items } = targets;
         let n = queries.dims()[0];
-        let select = |columns: &Tensor<1, Int>| items.clone().select(0, columns.clone());
+        let select = |columns: &Tensor<1, Int>| kernels::select_rows(items.clone(), columns.clone());
         match (*self, negatives) {
             (Self::FullSoftmax, Negatives::Catalogue) => {
                 SharedCandidates::new(items).cross_entropy(queries, positives)

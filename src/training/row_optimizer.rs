@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{AdamState, AdaptiveMomentumState, Optimizer as _};
-use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::TrainingConfig;
@@ -237,9 +237,10 @@ fn on_rows<const N: usize>(
     f: impl FnOnce([Tensor<2>; N]) -> [Tensor<2>; N],
 ) -> [Tensor<2>; N] {
     let rows = id_tensor(rows, &arrays[0].device());
-    let mut stepped = f(arrays.each_ref().map(|array| array.clone().select(0, rows.clone()))).into_iter();
+    let mut stepped =
+        f(arrays.each_ref().map(|array| kernels::select_rows(array.clone(), rows.clone()))).into_iter();
     arrays.map(|array| match stepped.next() {
-        Some(values) => array.select_assign(0, rows.clone(), values, IndexingUpdateOp::Assign),
+        Some(values) => kernels::replace_rows(array, rows.clone(), values),
         None => unreachable!("as many results as arrays"),
     })
 }

@@ -29,6 +29,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::layers::{
     Activation, Embedding, Init, LayerNorm, NormPlacement, SequenceLayout, TableUpdate, TransformerBlock,
     TransformerBlockConfig, id_tensor, read, recent_items, sequence_embedding,
@@ -187,7 +188,7 @@ impl Trainable for Sasrec {
         let device = self.device();
         let mut queries = self.forward(&batch.histories, &batch.layout, Some(&mut Rng::new(batch.seed)));
         if batch.rows.len() < batch.layout.n_rows() {
-            queries = queries.select(0, id_tensor(&batch.rows, &device));
+            queries = kernels::select_rows(queries, id_tensor(&batch.rows, &device));
         }
         let items = match batch.negatives {
             Negatives::Catalogue => self.items.all(),

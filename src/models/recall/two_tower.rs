@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
+use crate::kernels;
 use crate::layers::{
     Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate,
     check_dropout, dropout, id_tensor, l2_normalize, read, recent_items,
@@ -247,7 +248,7 @@ impl Trainable for TwoTower {
         let (x, valid) = self.embed(&batch.histories, &batch.layout, Some(&mut *rng), &device);
         let places: Vec<u32> = batch.layout.time_first().map(|place| place as u32).collect();
         let rows: Vec<u32> = batch.rows.iter().map(|&row| places[row as usize]).collect();
-        let pooled = self.pooling.forward(x, valid).select(0, id_tensor(&rows, &device));
+        let pooled = kernels::select_rows(self.pooling.forward(x, valid), id_tensor(&rows, &device));
         let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
         let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
         let items = self.item_tower(embedded, Some(rng));

@@ -1,0 +1,14 @@
+//! Every device does what Flex does: layers, losses, optimizers, whole training runs, saved models and answers
+//! agree within 10⁻³.
+//!
+//! ```text
+//! RECSYS_REQUIRE_DEVICE=wgpu cargo test --release --features wgpu --test devices
+//! ```
+#![cfg(feature = "flex")]
+
+mod others;
+
+mod losses;
+mod modules;
+mod recommendations;
+mod training;

@@ -67,7 +67,7 @@ fn every_loss_learns_what_follows() {
     for (config, from_popular) in cases {
         let mut batches = batches(&config);
         if from_popular {
-            batches = batches.with_sampler(popular());
+            batches = batches.with_sampler(popular()).unwrap();
         }
         let measured = evaluate_test(&recaller(fit(&config, &batches, 15)));
         let comparison = measured.compare("SASRec", &baseline, "popularity", 1).unwrap();

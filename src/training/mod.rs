@@ -5,6 +5,7 @@ mod checkpoint;
 mod clipping;
 mod config;
 mod history;
+mod mining;
 mod optimizer;
 mod plot;
 mod prefetch;

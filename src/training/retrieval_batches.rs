@@ -1,16 +1,18 @@
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Interactions, Sequences};
-use crate::error::{Error, Result};
+use crate::data::{Csr, Interactions, Sequences};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ItemId, UserId};
 use crate::layers::{SequenceLayout, id_tensor};
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
+use crate::pipeline::EmbeddingModel;
 use crate::rng::Rng;
-use crate::samplers::{InBatchSampler, NegativeSampler, UniformSampler};
-use crate::training::BatchSource;
+use crate::samplers::{DrawContext, InBatchSampler, NegativeSampler, UniformSampler};
+use crate::training::{BatchSource, mining};
 
 /// Windows of histories, and for some items of each the item that came next.
 #[derive(Clone, Debug)]
@@ -71,10 +73,34 @@ pub enum Windows {
 /// Each epoch cuts every user's time-ordered sequence into windows of at most `max_len` items, each
 /// followed by the one to predict, shuffles the windows and takes some at a time.
 ///
+/// Negatives may come in stages, easy ones first, then harder ones:
+///
+/// ```
+/// use recsys::prelude::*;
+/// use recsys::losses::RetrievalLoss;
+/// use recsys::samplers::{HardNegatives, MixedSampler, PopularitySampler, UniformSampler};
+/// use recsys::training::RetrievalBatches;
+///
+/// # fn stages(interactions: &Interactions, counts: &[u64]) -> Result<RetrievalBatches> {
+/// let uniform = UniformSampler::new(interactions.n_items())?;
+/// let harder = MixedSampler::new(vec![
+///     (0.5, Box::new(uniform.clone())),
+///     (0.25, Box::new(PopularitySampler::new(counts, -0.5)?)),
+///     (0.25, Box::new(HardNegatives::new(0..100, 3, uniform)?)),
+/// ])?;
+/// RetrievalBatches::new(interactions, RetrievalLoss::Bpr { n_negatives: 8 }, 50)?.with_stage(10, harder)
+/// # }
+/// ```
+///
+/// A stage with hard negatives is fitted by
+/// [`Trainer::fit_refreshing`](super::Trainer::fit_refreshing), which calls [`mine`](Self::mine) between the
+/// epochs; the batches then serve one fit at a time.
+///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `windows` | all | which parts of a history longer than `max_len` are read | |
 /// | `sampler` | uniform | draws the negatives | |
+/// | `stages` | none | other samplers from later epochs on | ascending epochs |
 /// | `batch_size` | 64 | windows in a batch | ≥ 1 |
 /// | `positions` | all | items predicted in each window, chosen at random | ≥ 1 |
 /// | `unseen_negatives` | off | rejects negatives that the user has interacted with | losses with negatives per row |
@@ -85,7 +111,10 @@ pub struct RetrievalBatches {
     n_items: usize,
     loss: RetrievalLoss,
     max_len: usize,
-    sampler: Box<dyn NegativeSampler>,
+    /// The first begins with epoch 0.
+    stages: Vec<Stage>,
+    /// The hard negatives of each user, as they were last mined.
+    mined: RwLock<Arc<Csr<UserId, ItemId>>>,
     in_batch: InBatchSampler,
     windows: Windows,
     batch_size: usize,
@@ -93,6 +122,13 @@ pub struct RetrievalBatches {
     seed: u64,
     /// The items of each user, sorted, for rejection; empty when negatives may be seen items.
     seen: Vec<Vec<ItemId>>,
+}
+
+/// What draws the negatives from an epoch on, until the next stage.
+#[derive(Debug)]
+struct Stage {
+    from_epoch: usize,
+    sampler: Box<dyn NegativeSampler>,
 }
 
 /// Items `start..end` of a user's sequence are inputs; the one after each is to be predicted.
@@ -118,6 +154,7 @@ impl RetrievalBatches {
             return Err(Error::config("RetrievalBatches::interactions", "a user with two items", "none"));
         }
         let n_items = interactions.n_items();
+        let sampler = Box::new(UniformSampler::new(n_items)?);
         let mut counts = vec![0; n_items];
         interactions.items().iter().for_each(|item| counts[item.index()] += 1);
         Ok(Self {
@@ -125,7 +162,8 @@ impl RetrievalBatches {
             n_items,
             loss,
             max_len,
-            sampler: Box::new(UniformSampler::new(n_items)?),
+            stages: vec![Stage { from_epoch: 0, sampler }],
+            mined: RwLock::new(Arc::new(Csr::from_rows::<[ItemId; 0]>([]))),
             in_batch: InBatchSampler::new(&counts)?,
             windows: Windows::All,
             batch_size: 64,
@@ -135,10 +173,43 @@ impl RetrievalBatches {
         })
     }
 
-    /// Sets what draws the negatives.
-    pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Self {
-        self.sampler = Box::new(sampler);
-        self
+    /// Sets what draws the negatives, from the first epoch on.
+    ///
+    /// # Errors
+    /// [Hard negatives](crate::samplers::HardNegatives) for a loss with logQ correction, since their q is not
+    /// known, or for one that draws no negatives.
+    pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Result<Self> {
+        self.check_sampler(&sampler)?;
+        self.stages[0].sampler = Box::new(sampler);
+        Ok(self)
+    }
+
+    /// Sets what draws the negatives from `from_epoch` (counted from 0) on, until a later stage begins.
+    ///
+    /// # Errors
+    /// As [`with_sampler`](Self::with_sampler); an epoch that is not after those at which the stages so far begin.
+    pub fn with_stage(mut self, from_epoch: usize, sampler: impl NegativeSampler + 'static) -> Result<Self> {
+        self.check_sampler(&sampler)?;
+        let last = self.stages.last().map_or(0, |stage| stage.from_epoch);
+        if from_epoch <= last {
+            let expected = format!("an epoch after {last}, where a stage begins already");
+            return Err(Error::config("RetrievalBatches::from_epoch", expected, from_epoch));
+        }
+        self.stages.push(Stage { from_epoch, sampler: Box::new(sampler) });
+        Ok(self)
+    }
+
+    fn check_sampler(&self, sampler: &dyn NegativeSampler) -> Result<()> {
+        let expected = match self.loss {
+            _ if sampler.hard().is_none() => return Ok(()),
+            _ if self.loss.n_negatives() == 0 => "no hard negatives, for the loss draws none",
+            RetrievalLoss::SampledSoftmax { log_q: true, .. }
+            | RetrievalLoss::InBatchSoftmax { log_q: true, .. } => {
+                "negatives of known probability, for the loss corrects for it"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config("RetrievalBatches::sampler", expected, sampler.name()))
     }
 
     /// Sets which parts of a history longer than `max_len` are read.
@@ -191,6 +262,40 @@ impl RetrievalBatches {
         self
     }
 
+    /// Mines the hard negatives of every user with the model as it is before an epoch; nothing is done where the
+    /// epoch's stage has none. A user without an unseen item at the ranks asked for is left without, and gets the
+    /// negatives of the fallback.
+    ///
+    /// Every user's whole history is encoded, some hundreds at a time, and compared with all items on all threads:
+    /// `n_users` · `n_items` · `dim` multiplications and additions.
+    ///
+    /// # Errors
+    /// A model of another number of items; vectors that cannot be read or are not finite.
+    pub fn mine(&self, model: &impl EmbeddingModel, epoch: usize) -> Result<()> {
+        let Some(hard) = self.stage(epoch).sampler.hard() else { return Ok(()) };
+        if model.n_items() != self.n_items {
+            let what = "items of the model that mines and of the batches";
+            let (expected, found) = (self.n_items, model.n_items());
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        }
+        self.set_mined(mining::mine(model, &self.sequences, hard.ranks())?);
+        Ok(())
+    }
+
+    /// The hard negatives of each user, best first, as they were last mined; no row at all before that.
+    pub fn mined(&self) -> Arc<Csr<UserId, ItemId>> {
+        Arc::clone(&self.mined.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_mined(&self, mined: Csr<UserId, ItemId>) {
+        *self.mined.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mined);
+    }
+
+    fn stage(&self, epoch: usize) -> &Stage {
+        let later = self.stages.partition_point(|stage| stage.from_epoch <= epoch);
+        &self.stages[later - 1]
+    }
+
     /// The windows of an epoch, shuffled.
     fn windows(&self, rng: &mut Rng) -> Vec<Window> {
         let mut windows = Vec::new();
@@ -211,7 +316,7 @@ impl RetrievalBatches {
         windows
     }
 
-    fn batch(&self, windows: &[Window], rng: &mut Rng) -> RetrievalBatch {
+    fn batch(&self, windows: &[Window], negatives: &EpochNegatives<'_>, rng: &mut Rng) -> RetrievalBatch {
         let layout = SequenceLayout::new(windows.iter().map(|window| window.end - window.start));
         let mut histories = Vec::with_capacity(layout.n_rows());
         let (mut rows, mut users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
@@ -230,7 +335,8 @@ impl RetrievalBatches {
                 targets.push(items[t + 1]);
             }
         }
-        let negatives = self.negatives(&users, &targets, rng);
+        let sampler = negatives.sampler;
+        let negatives = self.negatives(&users, &targets, negatives, rng);
         let (items, positives, negatives) = match negatives {
             Negatives::Catalogue => {
                 let positives = targets.iter().map(|item| item.0).collect();
@@ -245,7 +351,7 @@ impl RetrievalBatches {
                 (items, positives, Negatives::PerRow(negatives))
             }
         };
-        let log_q = items.iter().map(|&item| self.log_q(ItemId(item), targets.len())).collect();
+        let log_q = items.iter().map(|&item| self.log_q(sampler, ItemId(item), targets.len())).collect();
         RetrievalBatch {
             layout,
             histories,
@@ -262,39 +368,65 @@ impl RetrievalBatches {
 
     /// log q of a column of a softmax: of the in-batch softmax, over `n` rows' positives and the further
     /// negatives; of the sampled softmax, ln(k q), the expected number among k negatives.
-    fn log_q(&self, item: ItemId, n: usize) -> f32 {
+    fn log_q(&self, sampler: &dyn NegativeSampler, item: ItemId, n: usize) -> f32 {
         match self.loss {
             RetrievalLoss::SampledSoftmax { n_negatives, log_q: true } => {
-                (n_negatives as f32).ln() + self.sampler.log_q(item)
+                (n_negatives as f32).ln() + sampler.log_q(item)
             }
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives: 0, .. } => self.in_batch.log_q(item),
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives, .. } => {
                 let (n, extra) = (n as f32, n_negatives as f32);
-                let drawn = n * self.in_batch.log_q(item).exp() + extra * self.sampler.log_q(item).exp();
+                let drawn = n * self.in_batch.log_q(item).exp() + extra * sampler.log_q(item).exp();
                 (drawn / (n + extra)).ln()
             }
             _ => 0.0,
         }
     }
 
-    fn negatives(&self, users: &[u32], targets: &[ItemId], rng: &mut Rng) -> Negatives<Vec<ItemId>> {
+    fn negatives(
+        &self,
+        users: &[u32],
+        targets: &[ItemId],
+        negatives: &EpochNegatives<'_>,
+        rng: &mut Rng,
+    ) -> Negatives<Vec<ItemId>> {
         let n = self.loss.n_negatives();
+        let sampler = negatives.sampler;
         match self.loss {
             RetrievalLoss::FullSoftmax => Negatives::Catalogue,
             RetrievalLoss::InBatchSoftmax { .. } | RetrievalLoss::SampledSoftmax { .. } => {
-                Negatives::Shared((0..n).map(|_| self.sampler.draw(targets, rng)).collect())
+                let mut draw = || {
+                    // What all rows share is mined for a row at random.
+                    let mined = sampler.hard().map(|_| negatives.mined(users[rng.below(users.len())]));
+                    let context = DrawContext { positives: targets, mined: mined.unwrap_or_default() };
+                    sampler.draw(context, rng)
+                };
+                Negatives::Shared((0..n).map(|_| draw()).collect())
             }
             RetrievalLoss::Bpr { .. }
             | RetrievalLoss::BinaryCrossEntropy { .. }
             | RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
-                let mut negatives = Vec::with_capacity(users.len() * n);
+                let mut drawn = Vec::with_capacity(users.len() * n);
                 for &user in users {
                     let seen = self.seen.get(user as usize).map_or(&[][..], Vec::as_slice);
-                    negatives.extend((0..n).map(|_| self.sampler.draw_unseen(targets, seen, rng)));
+                    let context = DrawContext { positives: targets, mined: negatives.mined(user) };
+                    drawn.extend((0..n).map(|_| sampler.draw_unseen(context, seen, rng)));
                 }
-                Negatives::PerRow(negatives)
+                Negatives::PerRow(drawn)
             }
         }
+    }
+}
+
+/// What the negatives of an epoch are drawn from.
+struct EpochNegatives<'a> {
+    sampler: &'a dyn NegativeSampler,
+    mined: Arc<Csr<UserId, ItemId>>,
+}
+
+impl EpochNegatives<'_> {
+    fn mined(&self, user: u32) -> &[ItemId] {
+        self.mined.get(UserId(user)).unwrap_or_default()
     }
 }
 
@@ -358,7 +490,7 @@ impl BatchSource for RetrievalBatches {
             "n_users": self.sequences.n_users(),
             "max_len": self.max_len,
             "windows": self.windows,
-            "sampler": self.sampler.name(),
+            "samplers": self.stages.iter().map(|stage| (stage.from_epoch, stage.sampler.name())).collect::<Vec<_>>(),
             "batch_size": self.batch_size,
             "positions": self.positions,
             "unseen_negatives": !self.seen.is_empty(),
@@ -369,11 +501,28 @@ impl BatchSource for RetrievalBatches {
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = RetrievalBatch> + Send + '_> {
         let windows = self.windows(&mut Rng::stream(self.seed, &[epoch as u64]));
         let n_batches = windows.len().div_ceil(self.batch_size);
+        let negatives = EpochNegatives { sampler: &*self.stage(epoch).sampler, mined: self.mined() };
         Box::new((0..n_batches).map(move |step| {
             let end = windows.len().min((step + 1) * self.batch_size);
             let mut rng = Rng::stream(self.seed, &[epoch as u64, step as u64]);
-            self.batch(&windows[step * self.batch_size..end], &mut rng)
+            self.batch(&windows[step * self.batch_size..end], &negatives, &mut rng)
         }))
+    }
+
+    /// In a stage with hard negatives: at its beginning, and then as often as they are to be mined.
+    fn needs_refresh(&self, epoch: usize) -> bool {
+        let Stage { from_epoch, sampler } = self.stage(epoch);
+        sampler.hard().is_some_and(|hard| (epoch - from_epoch).is_multiple_of(hard.every()))
+    }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        let mined = self.mined();
+        (mined.n_rows() > 0).then(|| mining::to_bytes(&mined))
+    }
+
+    fn restore(&self, state: &[u8]) -> Result<()> {
+        self.set_mined(mining::from_bytes(state, self.sequences.n_users(), self.n_items)?);
+        Ok(())
     }
 }
 
@@ -491,12 +640,13 @@ mod tests {
             n_hard: None,
         };
         // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
-        assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
+        let log_q = |loss| batches(loss).log_q(&UniformSampler::new(12).unwrap(), ItemId(2), 8);
+        assert!((log_q(in_batch(0)) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;
-        assert!((batches(in_batch(4)).log_q(ItemId(2), 8) - mixed.ln()).abs() < 1e-6);
+        assert!((log_q(in_batch(4)) - mixed.ln()).abs() < 1e-6);
         // Six negatives of twelve items: each is expected half a time.
         let sampled = RetrievalLoss::SampledSoftmax { n_negatives: 6, log_q: true };
-        assert!((batches(sampled).log_q(ItemId(2), 8) - 0.5f32.ln()).abs() < 1e-6);
+        assert!((log_q(sampled) - 0.5f32.ln()).abs() < 1e-6);
     }
 
     #[test]

@@ -532,6 +532,7 @@ mod tests {
 
     use super::*;
     use crate::data::Interaction;
+    use crate::samplers::{HardNegatives, PopularitySampler};
 
     /// User u has the items u, u + 1, … in this order; user 2 has one item only.
     fn interactions() -> Interactions {
@@ -649,8 +650,124 @@ mod tests {
         assert!((log_q(sampled) - 0.5f32.ln()).abs() < 1e-6);
     }
 
+    fn hard(n_items: usize, every: usize) -> HardNegatives {
+        HardNegatives::new(0..4, every, UniformSampler::new(n_items).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_row_draws_from_its_own_users_mined_items() {
+        let mined = [vec![ItemId(11)], vec![ItemId(0), ItemId(9)], vec![]];
+        for loss in [
+            RetrievalLoss::Bpr { n_negatives: 5 },
+            RetrievalLoss::BinaryCrossEntropy { n_negatives: 5 },
+            RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 5, t: 0.5 },
+        ] {
+            let source = batches(loss).with_unseen_negatives().with_stage(2, hard(12, 1)).unwrap();
+            source.set_mined(Csr::from_rows(mined.clone()));
+            for batch in source.epoch(2) {
+                let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
+                for (i, &position) in drawn.iter().enumerate() {
+                    let item = ItemId(batch.items[position as usize]);
+                    assert!(mined[batch.users[i / 5] as usize].contains(&item));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shared_negatives_are_mined_for_rows_at_random() {
+        let extra =
+            RetrievalLoss::InBatchSoftmax { log_q: false, symmetric: false, n_negatives: 400, n_hard: None };
+        for loss in [RetrievalLoss::SampledSoftmax { n_negatives: 400, log_q: false }, extra] {
+            let source = batches(loss).with_batch_size(10).unwrap().with_sampler(hard(12, 1)).unwrap();
+            source.set_mined(Csr::from_rows([[ItemId(11)], [ItemId(0)], [ItemId(5)]]));
+            let batch = source.epoch(0).next().unwrap();
+            let Negatives::Shared(drawn) = &batch.negatives else { panic!("{batch:?}") };
+            let n = |item| drawn.iter().filter(|&&position| batch.items[position as usize] == item).count();
+            // Ten of the thirteen rows are user 0's.
+            assert_eq!(n(11) + n(0), 400);
+            assert!((n(11) as f64 / 400.0 - 10.0 / 13.0).abs() < 0.1, "{}", n(11));
+        }
+    }
+
+    #[test]
+    fn stages_take_turns_and_say_when_to_mine() {
+        let counts = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let only_item_0 = PopularitySampler::new(&counts, 1.0).unwrap();
+        let source = batches(RetrievalLoss::Bpr { n_negatives: 9 })
+            .with_stage(2, hard(12, 3))
+            .and_then(|batches| batches.with_stage(7, hard(12, 2)))
+            .and_then(|batches| batches.with_stage(10, only_item_0))
+            .unwrap();
+        let refreshed: Vec<usize> = (0..14).filter(|&epoch| source.needs_refresh(epoch)).collect();
+        assert_eq!(refreshed, [2, 5, 7, 9]);
+        let all_are_item_0 = |epoch| {
+            source.epoch(epoch).all(|batch| {
+                let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
+                drawn.iter().all(|&position| batch.items[position as usize] == 0)
+            })
+        };
+        assert!(!all_are_item_0(9) && all_are_item_0(10) && all_are_item_0(100));
+        let samplers = &source.settings()["samplers"];
+        let hard = |every| format!("hard (ranks 0..4 every {every} epochs, else uniform)");
+        let expected = serde_json::json!([[0, "uniform"], [2, hard(3)], [7, hard(2)], [10, "popularity^1"]]);
+        assert_eq!(samplers, &expected);
+    }
+
+    #[test]
+    fn the_state_is_what_was_mined() {
+        let source = || batches(RetrievalLoss::Bpr { n_negatives: 9 }).with_sampler(hard(12, 1)).unwrap();
+        let first = source();
+        assert_eq!(first.state(), None);
+        first.set_mined(Csr::from_rows([vec![ItemId(11)], vec![], vec![ItemId(3)]]));
+        let second = source();
+        second.restore(&first.state().unwrap()).unwrap();
+        assert_eq!(second.mined(), first.mined());
+        let epoch = |source: &RetrievalBatches| format!("{:?}", source.epoch(1).collect::<Vec<_>>());
+        assert_eq!(epoch(&second), epoch(&first));
+        assert_ne!(epoch(&second), epoch(&source()));
+        assert!(source().restore(&[1, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn hard_negatives_are_refused_where_their_probability_is_needed_or_none_is_drawn() {
+        let in_batch = |log_q, n_negatives| RetrievalLoss::InBatchSoftmax {
+            log_q,
+            symmetric: false,
+            n_negatives,
+            n_hard: None,
+        };
+        for (loss, fits) in [
+            (RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: true }, false),
+            (RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: false }, true),
+            (in_batch(true, 3), false),
+            (in_batch(false, 3), true),
+            (in_batch(false, 0), false),
+            (RetrievalLoss::FullSoftmax, false),
+        ] {
+            for result in [batches(loss).with_sampler(hard(12, 1)), batches(loss).with_stage(1, hard(12, 1))]
+            {
+                match result {
+                    Ok(_) => assert!(fits, "{loss:?}"),
+                    Err(error) => {
+                        assert!(!fits, "{loss:?}: {error}");
+                        let field = "RetrievalBatches::sampler";
+                        let kind = error.kind();
+                        assert!(
+                            matches!(kind, ErrorKind::InvalidConfig { field: found, .. } if *found == field)
+                        );
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn settings_out_of_range_are_errors() {
+        let uniform = || UniformSampler::new(12).unwrap();
+        assert!(batches(RetrievalLoss::FullSoftmax).with_stage(0, uniform()).is_err());
+        let staged = batches(RetrievalLoss::FullSoftmax).with_stage(3, uniform()).unwrap();
+        assert!(staged.with_stage(3, uniform()).is_err());
         let rows = interactions();
         assert!(RetrievalBatches::new(&rows, RetrievalLoss::FullSoftmax, 0).is_err());
         assert!(RetrievalBatches::new(&rows, RetrievalLoss::Bpr { n_negatives: 0 }, 4).is_err());

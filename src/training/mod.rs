@@ -6,6 +6,7 @@ mod clipping;
 mod config;
 mod history;
 mod mining;
+mod negative_stages;
 mod optimizer;
 mod plot;
 mod prefetch;

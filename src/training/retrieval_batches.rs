@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,10 @@ use crate::layers::{SequenceLayout, id_tensor};
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
 use crate::pipeline::EmbeddingModel;
 use crate::rng::Rng;
-use crate::samplers::{DrawContext, InBatchSampler, NegativeSampler, UniformSampler};
-use crate::training::{BatchSource, mining};
+use crate::samplers::{InBatchSampler, NegativeSampler, UniformSampler};
+use crate::training::BatchSource;
+use crate::training::mining;
+use crate::training::negative_stages::{EpochNegatives, NegativeStages};
 
 /// Windows of histories, and for some items of each the item that came next.
 #[derive(Clone, Debug)]
@@ -111,10 +113,7 @@ pub struct RetrievalBatches {
     n_items: usize,
     loss: RetrievalLoss,
     max_len: usize,
-    /// The first begins with epoch 0.
-    stages: Vec<Stage>,
-    /// The hard negatives of each user, as they were last mined.
-    mined: RwLock<Arc<Csr<UserId, ItemId>>>,
+    negatives: NegativeStages,
     in_batch: InBatchSampler,
     windows: Windows,
     batch_size: usize,
@@ -122,13 +121,6 @@ pub struct RetrievalBatches {
     seed: u64,
     /// The items of each user, sorted, for rejection; empty when negatives may be seen items.
     seen: Vec<Vec<ItemId>>,
-}
-
-/// What draws the negatives from an epoch on, until the next stage.
-#[derive(Debug)]
-struct Stage {
-    from_epoch: usize,
-    sampler: Box<dyn NegativeSampler>,
 }
 
 /// Items `start..end` of a user's sequence are inputs; the one after each is to be predicted.
@@ -162,8 +154,7 @@ impl RetrievalBatches {
             n_items,
             loss,
             max_len,
-            stages: vec![Stage { from_epoch: 0, sampler }],
-            mined: RwLock::new(Arc::new(Csr::from_rows::<[ItemId; 0]>([]))),
+            negatives: NegativeStages::new(sampler),
             in_batch: InBatchSampler::new(&counts)?,
             windows: Windows::All,
             batch_size: 64,
@@ -180,7 +171,7 @@ impl RetrievalBatches {
     /// known, or for one that draws no negatives.
     pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Result<Self> {
         self.check_sampler(&sampler)?;
-        self.stages[0].sampler = Box::new(sampler);
+        self.negatives.set_first(Box::new(sampler));
         Ok(self)
     }
 
@@ -190,12 +181,7 @@ impl RetrievalBatches {
     /// As [`with_sampler`](Self::with_sampler); an epoch that is not after those at which the stages so far begin.
     pub fn with_stage(mut self, from_epoch: usize, sampler: impl NegativeSampler + 'static) -> Result<Self> {
         self.check_sampler(&sampler)?;
-        let last = self.stages.last().map_or(0, |stage| stage.from_epoch);
-        if from_epoch <= last {
-            let expected = format!("an epoch after {last}, where a stage begins already");
-            return Err(Error::config("RetrievalBatches::from_epoch", expected, from_epoch));
-        }
-        self.stages.push(Stage { from_epoch, sampler: Box::new(sampler) });
+        self.negatives.push(from_epoch, Box::new(sampler))?;
         Ok(self)
     }
 
@@ -272,28 +258,19 @@ impl RetrievalBatches {
     /// # Errors
     /// A model of another number of items; vectors that cannot be read or are not finite.
     pub fn mine(&self, model: &impl EmbeddingModel, epoch: usize) -> Result<()> {
-        let Some(hard) = self.stage(epoch).sampler.hard() else { return Ok(()) };
+        let Some(hard) = self.negatives.hard(epoch) else { return Ok(()) };
         if model.n_items() != self.n_items {
             let what = "items of the model that mines and of the batches";
             let (expected, found) = (self.n_items, model.n_items());
             return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
         }
-        self.set_mined(mining::mine(model, &self.sequences, hard.ranks())?);
+        self.negatives.set_mined(mining::mine(model, &self.sequences, hard.ranks())?);
         Ok(())
     }
 
     /// The hard negatives of each user, best first, as they were last mined; no row at all before that.
     pub fn mined(&self) -> Arc<Csr<UserId, ItemId>> {
-        Arc::clone(&self.mined.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn set_mined(&self, mined: Csr<UserId, ItemId>) {
-        *self.mined.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mined);
-    }
-
-    fn stage(&self, epoch: usize) -> &Stage {
-        let later = self.stages.partition_point(|stage| stage.from_epoch <= epoch);
-        &self.stages[later - 1]
+        self.negatives.mined()
     }
 
     /// The windows of an epoch, shuffled.
@@ -316,7 +293,7 @@ impl RetrievalBatches {
         windows
     }
 
-    fn batch(&self, windows: &[Window], negatives: &EpochNegatives<'_>, rng: &mut Rng) -> RetrievalBatch {
+    fn batch(&self, windows: &[Window], sampler: &EpochNegatives<'_>, rng: &mut Rng) -> RetrievalBatch {
         let layout = SequenceLayout::new(windows.iter().map(|window| window.end - window.start));
         let mut histories = Vec::with_capacity(layout.n_rows());
         let (mut rows, mut users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
@@ -335,8 +312,7 @@ impl RetrievalBatches {
                 targets.push(items[t + 1]);
             }
         }
-        let sampler = negatives.sampler;
-        let negatives = self.negatives(&users, &targets, negatives, rng);
+        let negatives = self.negatives(sampler, &users, &targets, rng);
         let (items, positives, negatives) = match negatives {
             Negatives::Catalogue => {
                 let positives = targets.iter().map(|item| item.0).collect();
@@ -368,7 +344,7 @@ impl RetrievalBatches {
 
     /// log q of a column of a softmax: of the in-batch softmax, over `n` rows' positives and the further
     /// negatives; of the sampled softmax, ln(k q), the expected number among k negatives.
-    fn log_q(&self, sampler: &dyn NegativeSampler, item: ItemId, n: usize) -> f32 {
+    fn log_q(&self, sampler: &EpochNegatives<'_>, item: ItemId, n: usize) -> f32 {
         match self.loss {
             RetrievalLoss::SampledSoftmax { n_negatives, log_q: true } => {
                 (n_negatives as f32).ln() + sampler.log_q(item)
@@ -385,48 +361,23 @@ impl RetrievalBatches {
 
     fn negatives(
         &self,
+        sampler: &EpochNegatives<'_>,
         users: &[u32],
         targets: &[ItemId],
-        negatives: &EpochNegatives<'_>,
         rng: &mut Rng,
     ) -> Negatives<Vec<ItemId>> {
         let n = self.loss.n_negatives();
-        let sampler = negatives.sampler;
         match self.loss {
             RetrievalLoss::FullSoftmax => Negatives::Catalogue,
             RetrievalLoss::InBatchSoftmax { .. } | RetrievalLoss::SampledSoftmax { .. } => {
-                let mut draw = || {
-                    // What all rows share is mined for a row at random.
-                    let mined = sampler.hard().map(|_| negatives.mined(users[rng.below(users.len())]));
-                    let context = DrawContext { positives: targets, mined: mined.unwrap_or_default() };
-                    sampler.draw(context, rng)
-                };
-                Negatives::Shared((0..n).map(|_| draw()).collect())
+                Negatives::Shared(sampler.shared(n, users, targets, rng))
             }
             RetrievalLoss::Bpr { .. }
             | RetrievalLoss::BinaryCrossEntropy { .. }
             | RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
-                let mut drawn = Vec::with_capacity(users.len() * n);
-                for &user in users {
-                    let seen = self.seen.get(user as usize).map_or(&[][..], Vec::as_slice);
-                    let context = DrawContext { positives: targets, mined: negatives.mined(user) };
-                    drawn.extend((0..n).map(|_| sampler.draw_unseen(context, seen, rng)));
-                }
-                Negatives::PerRow(drawn)
+                Negatives::PerRow(sampler.per_row(n, users, targets, &self.seen, rng))
             }
         }
-    }
-}
-
-/// What the negatives of an epoch are drawn from.
-struct EpochNegatives<'a> {
-    sampler: &'a dyn NegativeSampler,
-    mined: Arc<Csr<UserId, ItemId>>,
-}
-
-impl EpochNegatives<'_> {
-    fn mined(&self, user: u32) -> &[ItemId] {
-        self.mined.get(UserId(user)).unwrap_or_default()
     }
 }
 
@@ -490,7 +441,7 @@ impl BatchSource for RetrievalBatches {
             "n_users": self.sequences.n_users(),
             "max_len": self.max_len,
             "windows": self.windows,
-            "samplers": self.stages.iter().map(|stage| (stage.from_epoch, stage.sampler.name())).collect::<Vec<_>>(),
+            "samplers": self.negatives.names(),
             "batch_size": self.batch_size,
             "positions": self.positions,
             "unseen_negatives": !self.seen.is_empty(),
@@ -501,18 +452,16 @@ impl BatchSource for RetrievalBatches {
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = RetrievalBatch> + Send + '_> {
         let windows = self.windows(&mut Rng::stream(self.seed, &[epoch as u64]));
         let n_batches = windows.len().div_ceil(self.batch_size);
-        let negatives = EpochNegatives { sampler: &*self.stage(epoch).sampler, mined: self.mined() };
+        let sampler = self.negatives.epoch(epoch);
         Box::new((0..n_batches).map(move |step| {
             let end = windows.len().min((step + 1) * self.batch_size);
             let mut rng = Rng::stream(self.seed, &[epoch as u64, step as u64]);
-            self.batch(&windows[step * self.batch_size..end], &negatives, &mut rng)
+            self.batch(&windows[step * self.batch_size..end], &sampler, &mut rng)
         }))
     }
 
-    /// In a stage with hard negatives: at its beginning, and then as often as they are to be mined.
     fn needs_refresh(&self, epoch: usize) -> bool {
-        let Stage { from_epoch, sampler } = self.stage(epoch);
-        sampler.hard().is_some_and(|hard| (epoch - from_epoch).is_multiple_of(hard.every()))
+        self.negatives.needs_mining(epoch)
     }
 
     fn state(&self) -> Option<Vec<u8>> {
@@ -521,7 +470,7 @@ impl BatchSource for RetrievalBatches {
     }
 
     fn restore(&self, state: &[u8]) -> Result<()> {
-        self.set_mined(mining::from_bytes(state, self.sequences.n_users(), self.n_items)?);
+        self.negatives.set_mined(mining::from_bytes(state, self.sequences.n_users(), self.n_items)?);
         Ok(())
     }
 }
@@ -641,7 +590,10 @@ mod tests {
             n_hard: None,
         };
         // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
-        let log_q = |loss| batches(loss).log_q(&UniformSampler::new(12).unwrap(), ItemId(2), 8);
+        let log_q = |loss| {
+            let batches = batches(loss);
+            batches.log_q(&batches.negatives.epoch(0), ItemId(2), 8)
+        };
         assert!((log_q(in_batch(0)) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;
         assert!((log_q(in_batch(4)) - mixed.ln()).abs() < 1e-6);
@@ -663,7 +615,7 @@ mod tests {
             RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 5, t: 0.5 },
         ] {
             let source = batches(loss).with_unseen_negatives().with_stage(2, hard(12, 1)).unwrap();
-            source.set_mined(Csr::from_rows(mined.clone()));
+            source.negatives.set_mined(Csr::from_rows(mined.clone()));
             for batch in source.epoch(2) {
                 let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
                 for (i, &position) in drawn.iter().enumerate() {
@@ -680,7 +632,7 @@ mod tests {
             RetrievalLoss::InBatchSoftmax { log_q: false, symmetric: false, n_negatives: 400, n_hard: None };
         for loss in [RetrievalLoss::SampledSoftmax { n_negatives: 400, log_q: false }, extra] {
             let source = batches(loss).with_batch_size(10).unwrap().with_sampler(hard(12, 1)).unwrap();
-            source.set_mined(Csr::from_rows([[ItemId(11)], [ItemId(0)], [ItemId(5)]]));
+            source.negatives.set_mined(Csr::from_rows([[ItemId(11)], [ItemId(0)], [ItemId(5)]]));
             let batch = source.epoch(0).next().unwrap();
             let Negatives::Shared(drawn) = &batch.negatives else { panic!("{batch:?}") };
             let n = |item| drawn.iter().filter(|&&position| batch.items[position as usize] == item).count();
@@ -719,7 +671,7 @@ mod tests {
         let source = || batches(RetrievalLoss::Bpr { n_negatives: 9 }).with_sampler(hard(12, 1)).unwrap();
         let first = source();
         assert_eq!(first.state(), None);
-        first.set_mined(Csr::from_rows([vec![ItemId(11)], vec![], vec![ItemId(3)]]));
+        first.negatives.set_mined(Csr::from_rows([vec![ItemId(11)], vec![], vec![ItemId(3)]]));
         let second = source();
         second.restore(&first.state().unwrap()).unwrap();
         assert_eq!(second.mined(), first.mined());

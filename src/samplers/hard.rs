@@ -16,8 +16,8 @@ use crate::samplers::{DrawContext, NegativeSampler};
 ///
 /// The sampler says what to mine;
 /// [`RetrievalBatches::mine`](crate::training::RetrievalBatches::mine) does it. Alone it is seldom right: in a
-/// [`MixedSampler`](super::MixedSampler) the easy negatives keep the rest of the catalogue in order. The calibration of
-/// gBCE supposes uniform negatives and is off where hard ones are mixed in.
+/// [`MixedSampler`](super::MixedSampler) the easy negatives keep the rest of the catalogue in order. The
+/// calibration of gBCE supposes uniform negatives and is off where hard ones are mixed in.
 #[derive(Debug)]
 pub struct HardNegatives {
     ranks: Range<usize>,

@@ -3,11 +3,11 @@
 //! | sampler | q(i) | when |
 //! |---|---|---|
 //! | [`UniformSampler`] | 1 / n | the start; scores over the whole catalogue become comparable |
-//! | [`PopularitySampler`], α > 0 | ∝ count^α | popular items crowd the answers; with the logQ correction, a softmax with fewer negatives |
+//! | [`PopularitySampler`], α > 0 | ∝ count^α | popular items crowd the answers; softmax with logQ correction |
 //! | [`PopularitySampler`], α < 0 | ∝ count^α | rare items, hardly ever a positive or a negative, stand too high |
 //! | [`InBatchSampler`] | the share of the positives | the negatives cost nothing: they are in the batch |
 //! | [`HardNegatives`] | not known | late: most other negatives are told apart already and teach nothing |
-//! | [`MixedSampler`] | Σ_s w_s q_s(i) | always beside hard negatives, which alone leave the rest of the catalogue unordered |
+//! | [`MixedSampler`] | Σ_s w_s q_s(i) | beside hard negatives, which alone leave the rest unordered |
 
 mod alias;
 mod hard;

@@ -164,7 +164,7 @@ impl Example for Args {
             .with_unseen_negatives()
             .with_seed(self.run.seed);
         match self.popularity {
-            Some(alpha) => Ok(batches.with_sampler(PopularitySampler::new(&data.item_counts(), alpha)?)),
+            Some(alpha) => batches.with_sampler(PopularitySampler::new(&data.item_counts(), alpha)?),
             None => Ok(batches),
         }
     }

@@ -18,7 +18,7 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
     ("losses", &["kernels"], Burn::Everywhere),
     (
         "training",
-        &["data", "features", "samplers", "kernels", "layers", "losses", "metrics", "pipeline"],
+        &["data", "index", "features", "samplers", "kernels", "layers", "losses", "metrics", "pipeline"],
         Burn::Everywhere,
     ),
     (

@@ -67,7 +67,7 @@ fn every_loss_learns_what_follows() {
     for (config, from_popular) in cases {
         let mut batches = batches(&config);
         if from_popular {
-            batches = batches.with_sampler(popular());
+            batches = batches.with_sampler(popular()).unwrap();
         }
         // gBCE weighs the positives down and begins slowly.
         let is_gbce = matches!(config.loss, RetrievalLoss::GeneralizedBinaryCrossEntropy { .. });

@@ -1,7 +1,7 @@
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::rng::Rng;
-use crate::samplers::NegativeSampler;
+use crate::samplers::{DrawContext, NegativeSampler};
 
 /// The positives of the other rows serve as negatives, so q is the share of an item among all training
 /// positives (Yi et al. 2019, §3: the sampling bias that the logQ correction removes).
@@ -25,8 +25,8 @@ impl InBatchSampler {
 }
 
 impl NegativeSampler for InBatchSampler {
-    fn draw(&self, batch: &[ItemId], rng: &mut Rng) -> ItemId {
-        batch[rng.below(batch.len())]
+    fn draw(&self, context: DrawContext<'_>, rng: &mut Rng) -> ItemId {
+        context.positives[rng.below(context.positives.len())]
     }
 
     fn log_q(&self, item: ItemId) -> f32 {

@@ -1,8 +1,8 @@
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::rng::Rng;
-use crate::samplers::NegativeSampler;
 use crate::samplers::alias::AliasTable;
+use crate::samplers::{DrawContext, HardNegatives, NegativeSampler};
 
 /// A mixture: q(i) = Σ_s w_s q_s(i), the weights normalised to 1 (Yang et al. 2020, mixed negative
 /// sampling).
@@ -16,7 +16,8 @@ impl MixedSampler {
     /// Draws from each sampler in proportion to its weight.
     ///
     /// # Errors
-    /// No sampler, or a weight that is not a positive finite number.
+    /// No sampler, a weight that is not a positive finite number, or two samplers with a mined part: a user has
+    /// one list of mined items.
     pub fn new(mut parts: Vec<(f64, Box<dyn NegativeSampler>)>) -> Result<Self> {
         let weights: Vec<f64> = parts.iter().map(|(weight, _)| *weight).collect();
         if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight > 0.0)) {
@@ -25,6 +26,10 @@ impl MixedSampler {
         if parts.is_empty() {
             return Err(Error::config("MixedSampler::parts", "at least one sampler", "none"));
         }
+        let n_hard = parts.iter().filter(|(_, part)| part.hard().is_some()).count();
+        if n_hard > 1 {
+            return Err(Error::config("MixedSampler::parts", "at most one with mined items", n_hard));
+        }
         let total: f64 = weights.iter().sum();
         parts.iter_mut().for_each(|(weight, _)| *weight /= total);
         Ok(Self { parts, table: AliasTable::new(&weights) })
@@ -32,13 +37,17 @@ impl MixedSampler {
 }
 
 impl NegativeSampler for MixedSampler {
-    fn draw(&self, batch: &[ItemId], rng: &mut Rng) -> ItemId {
-        self.parts[self.table.draw(rng)].1.draw(batch, rng)
+    fn draw(&self, context: DrawContext<'_>, rng: &mut Rng) -> ItemId {
+        self.parts[self.table.draw(rng)].1.draw(context, rng)
     }
 
     fn log_q(&self, item: ItemId) -> f32 {
         let q: f64 = self.parts.iter().map(|(weight, part)| weight * f64::from(part.log_q(item)).exp()).sum();
         q.ln() as f32
+    }
+
+    fn hard(&self) -> Option<&HardNegatives> {
+        self.parts.iter().find_map(|(_, part)| part.hard())
     }
 
     fn name(&self) -> String {

@@ -1,7 +1,7 @@
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::rng::Rng;
-use crate::samplers::NegativeSampler;
+use crate::samplers::{DrawContext, NegativeSampler};
 
 /// Every item alike: q(i) = 1 / n_items.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl UniformSampler {
 }
 
 impl NegativeSampler for UniformSampler {
-    fn draw(&self, _batch: &[ItemId], rng: &mut Rng) -> ItemId {
+    fn draw(&self, _context: DrawContext<'_>, rng: &mut Rng) -> ItemId {
         ItemId(rng.below(self.n_items) as u32)
     }
 

@@ -20,6 +20,7 @@ const MODEL: &str = "model.bpk";
 const BEST: &str = "best.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const ROWS: &str = "rows.bpk";
+const BATCHES: &str = "batches.bin";
 const SCRATCH: &str = "unfinished";
 
 /// Where a run stands between two steps.
@@ -76,6 +77,8 @@ pub(super) struct Snapshot<M> {
     pub(super) stepper: Stepper<M>,
     /// The weights of the best epoch so far, outside autodiff.
     pub(super) best: Option<M>,
+    /// [`BatchSource::state`]
+    pub(super) batches: Option<Vec<u8>>,
 }
 
 /// The checkpoints of one run: a folder of folders, of which the last two are kept.
@@ -98,7 +101,7 @@ impl CheckpointDir {
         remove_dir(&scratch)?;
         fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
 
-        let Snapshot { standing, stepper: Stepper { model, optimizer, rows, .. }, best } = snapshot;
+        let Snapshot { standing, stepper: Stepper { model, optimizer, rows, .. }, best, batches } = snapshot;
         let mut sha256 = BTreeMap::new();
         let mut write = |name: &str, bytes: Result<Bytes, _>| {
             let path = scratch.join(name);
@@ -109,6 +112,9 @@ impl CheckpointDir {
         write(MODEL, model.valid().into_record().into_bytes())?;
         if let Some(best) = best {
             write(BEST, best.into_record().into_bytes())?;
+        }
+        if let Some(batches) = batches {
+            write(BATCHES, Ok(Bytes::from_bytes_vec(batches)))?;
         }
         write(OPTIMIZER, optimizer.into_bytes())?;
         let row_steps = rows.steps();
@@ -214,7 +220,8 @@ fn read_checkpoint<M: Module>(
         stepper.rows = stepper.rows.with_moments(moments);
     }
     stepper.model = model.train();
-    Ok(Snapshot { standing: manifest.standing, stepper, best })
+    let batches = read(BATCHES)?.map(|bytes| bytes.to_vec());
+    Ok(Snapshot { standing: manifest.standing, stepper, best, batches })
 }
 
 /// The module with the parameters of a file.

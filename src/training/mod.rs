@@ -5,6 +5,8 @@ mod checkpoint;
 mod clipping;
 mod config;
 mod history;
+mod mining;
+mod negative_stages;
 mod optimizer;
 mod plot;
 mod prefetch;

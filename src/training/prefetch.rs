@@ -1,6 +1,6 @@
 use std::ops::Range;
 use std::panic;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::BatchSource;
@@ -10,6 +10,8 @@ const READY_BATCHES: usize = 8;
 
 /// What comes next in a run.
 pub(super) enum Next<B> {
+    /// The next epoch waits for the source to be refreshed, and for word of it.
+    Refresh(Sender<()>),
     Batch(B),
     EndOfEpoch,
 }
@@ -58,6 +60,13 @@ fn send_epochs<S: BatchSource>(
     let first = epochs.start;
     for epoch in epochs {
         let skip = if epoch == first { skip } else { 0 };
+        // An epoch that was left in its middle continues with what it began with.
+        if skip == 0 && source.needs_refresh(epoch) {
+            let (done, refreshed) = channel();
+            if sender.send(Next::Refresh(done)).is_err() || refreshed.recv().is_err() {
+                return;
+            }
+        }
         for batch in source.epoch(epoch).skip(skip) {
             if sender.send(Next::Batch(batch)).is_err() {
                 return;
@@ -73,6 +82,7 @@ fn send_epochs<S: BatchSource>(
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -80,6 +90,8 @@ mod tests {
     #[derive(Default)]
     struct Numbers {
         made: AtomicUsize,
+        /// Every how many epochs a refresh is needed.
+        refresh_every: Option<usize>,
     }
 
     impl BatchSource for Numbers {
@@ -96,6 +108,10 @@ mod tests {
                 10 * epoch + batch
             }))
         }
+
+        fn needs_refresh(&self, epoch: usize) -> bool {
+            self.refresh_every.is_some_and(|every| epoch.is_multiple_of(every))
+        }
     }
 
     fn batches(source: &Numbers, epochs: Range<usize>, skip: usize, take: usize) -> Vec<Option<usize>> {
@@ -104,6 +120,7 @@ mod tests {
             let number = |next| match next {
                 Next::Batch(batch) => Some(batch),
                 Next::EndOfEpoch => None,
+                Next::Refresh(_) => panic!("a refresh that nobody needs"),
             };
             prepared.map(number).collect()
         })
@@ -114,6 +131,43 @@ mod tests {
         let expected = [Some(12), None, Some(20), Some(21), Some(22), None];
         assert_eq!(batches(&Numbers::default(), 1..3, 2, 99), expected);
         assert_eq!(batches(&Numbers::default(), 0..1, 3, 99), [None]);
+    }
+
+    #[test]
+    fn no_batch_is_made_ahead_of_its_refresh() {
+        // Epoch 2 was left after its second batch, so its own refresh is over.
+        let source = Numbers { refresh_every: Some(2), ..Numbers::default() };
+        let made = || source.made.load(Ordering::Relaxed);
+        let mut seen = Vec::new();
+        thread::scope(|scope| {
+            for next in Prefetch::spawn(scope, &source, 2..7, 2) {
+                match next {
+                    Next::Batch(batch) => seen.push(batch.to_string()),
+                    Next::EndOfEpoch => seen.push("end".into()),
+                    Next::Refresh(done) => {
+                        let before = made();
+                        thread::sleep(Duration::from_millis(20));
+                        assert_eq!(made(), before);
+                        seen.push(format!("refresh after {before}"));
+                        done.send(()).unwrap();
+                    }
+                }
+            }
+        });
+        let expected = "22 end 30 31 32 end refresh after 6 40 41 42 end 50 51 52 end \
+                        refresh after 12 60 61 62 end";
+        assert_eq!(seen.join(" "), expected);
+    }
+
+    #[test]
+    fn a_refresh_that_fails_ends_the_thread() {
+        let source = Numbers { refresh_every: Some(1), ..Numbers::default() };
+        thread::scope(|scope| {
+            let mut prepared = Prefetch::spawn(scope, &source, 0..8, 0);
+            assert!(matches!(prepared.next(), Some(Next::Refresh(_))));
+            assert!(prepared.next().is_none());
+        });
+        assert_eq!(source.made.into_inner(), 0);
     }
 
     #[test]

@@ -1,16 +1,20 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Interactions, Sequences};
-use crate::error::{Error, Result};
+use crate::data::{Csr, Interactions, Sequences};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ItemId, UserId};
 use crate::layers::{SequenceLayout, id_tensor};
 use crate::losses::{Negatives, RetrievalLoss, RetrievalTargets};
+use crate::pipeline::EmbeddingModel;
 use crate::rng::Rng;
 use crate::samplers::{InBatchSampler, NegativeSampler, UniformSampler};
 use crate::training::BatchSource;
+use crate::training::mining;
+use crate::training::negative_stages::{EpochNegatives, NegativeStages};
 
 /// Windows of histories, and for some items of each the item that came next.
 #[derive(Clone, Debug)]
@@ -71,10 +75,34 @@ pub enum Windows {
 /// Each epoch cuts every user's time-ordered sequence into windows of at most `max_len` items, each
 /// followed by the one to predict, shuffles the windows and takes some at a time.
 ///
+/// Negatives may come in stages, easy ones first, then harder ones:
+///
+/// ```
+/// use recsys::prelude::*;
+/// use recsys::losses::RetrievalLoss;
+/// use recsys::samplers::{HardNegatives, MixedSampler, PopularitySampler, UniformSampler};
+/// use recsys::training::RetrievalBatches;
+///
+/// # fn stages(interactions: &Interactions, counts: &[u64]) -> Result<RetrievalBatches> {
+/// let uniform = UniformSampler::new(interactions.n_items())?;
+/// let harder = MixedSampler::new(vec![
+///     (0.5, Box::new(uniform.clone())),
+///     (0.25, Box::new(PopularitySampler::new(counts, -0.5)?)),
+///     (0.25, Box::new(HardNegatives::new(0..100, 3, uniform)?)),
+/// ])?;
+/// RetrievalBatches::new(interactions, RetrievalLoss::Bpr { n_negatives: 8 }, 50)?.with_stage(10, harder)
+/// # }
+/// ```
+///
+/// A stage with hard negatives is fitted by
+/// [`Trainer::fit_refreshing`](super::Trainer::fit_refreshing), which calls [`mine`](Self::mine) between the
+/// epochs; the batches then serve one fit at a time.
+///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `windows` | all | which parts of a history longer than `max_len` are read | |
 /// | `sampler` | uniform | draws the negatives | |
+/// | `stages` | none | other samplers from later epochs on | ascending epochs |
 /// | `batch_size` | 64 | windows in a batch | ≥ 1 |
 /// | `positions` | all | items predicted in each window, chosen at random | ≥ 1 |
 /// | `unseen_negatives` | off | rejects negatives that the user has interacted with | losses with negatives per row |
@@ -85,7 +113,7 @@ pub struct RetrievalBatches {
     n_items: usize,
     loss: RetrievalLoss,
     max_len: usize,
-    sampler: Box<dyn NegativeSampler>,
+    negatives: NegativeStages,
     in_batch: InBatchSampler,
     windows: Windows,
     batch_size: usize,
@@ -118,6 +146,7 @@ impl RetrievalBatches {
             return Err(Error::config("RetrievalBatches::interactions", "a user with two items", "none"));
         }
         let n_items = interactions.n_items();
+        let sampler = Box::new(UniformSampler::new(n_items)?);
         let mut counts = vec![0; n_items];
         interactions.items().iter().for_each(|item| counts[item.index()] += 1);
         Ok(Self {
@@ -125,7 +154,7 @@ impl RetrievalBatches {
             n_items,
             loss,
             max_len,
-            sampler: Box::new(UniformSampler::new(n_items)?),
+            negatives: NegativeStages::new(sampler),
             in_batch: InBatchSampler::new(&counts)?,
             windows: Windows::All,
             batch_size: 64,
@@ -135,10 +164,38 @@ impl RetrievalBatches {
         })
     }
 
-    /// Sets what draws the negatives.
-    pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Self {
-        self.sampler = Box::new(sampler);
-        self
+    /// Sets what draws the negatives, from the first epoch on.
+    ///
+    /// # Errors
+    /// [Hard negatives](crate::samplers::HardNegatives) for a loss with logQ correction, since their q is not
+    /// known, or for one that draws no negatives.
+    pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Result<Self> {
+        self.check_sampler(&sampler)?;
+        self.negatives.set_first(Box::new(sampler));
+        Ok(self)
+    }
+
+    /// Sets what draws the negatives from `from_epoch` (counted from 0) on, until a later stage begins.
+    ///
+    /// # Errors
+    /// As [`with_sampler`](Self::with_sampler); an epoch that is not after those at which the stages so far begin.
+    pub fn with_stage(mut self, from_epoch: usize, sampler: impl NegativeSampler + 'static) -> Result<Self> {
+        self.check_sampler(&sampler)?;
+        self.negatives.push(from_epoch, Box::new(sampler))?;
+        Ok(self)
+    }
+
+    fn check_sampler(&self, sampler: &dyn NegativeSampler) -> Result<()> {
+        let expected = match self.loss {
+            _ if sampler.hard().is_none() => return Ok(()),
+            _ if self.loss.n_negatives() == 0 => "no hard negatives, for the loss draws none",
+            RetrievalLoss::SampledSoftmax { log_q: true, .. }
+            | RetrievalLoss::InBatchSoftmax { log_q: true, .. } => {
+                "negatives of known probability, for the loss corrects for it"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config("RetrievalBatches::sampler", expected, sampler.name()))
     }
 
     /// Sets which parts of a history longer than `max_len` are read.
@@ -191,6 +248,31 @@ impl RetrievalBatches {
         self
     }
 
+    /// Mines the hard negatives of every user with the model as it is before an epoch; nothing is done where the
+    /// epoch's stage has none. A user without an unseen item at the ranks asked for is left without, and gets the
+    /// negatives of the fallback.
+    ///
+    /// Every user's whole history is encoded, some hundreds at a time, and compared with all items on all threads:
+    /// `n_users` · `n_items` · `dim` multiplications and additions.
+    ///
+    /// # Errors
+    /// A model of another number of items; vectors that cannot be read or are not finite.
+    pub fn mine(&self, model: &impl EmbeddingModel, epoch: usize) -> Result<()> {
+        let Some(hard) = self.negatives.hard(epoch) else { return Ok(()) };
+        if model.n_items() != self.n_items {
+            let what = "items of the model that mines and of the batches";
+            let (expected, found) = (self.n_items, model.n_items());
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        }
+        self.negatives.set_mined(mining::mine(model, &self.sequences, hard.ranks())?);
+        Ok(())
+    }
+
+    /// The hard negatives of each user, best first, as they were last mined; no row at all before that.
+    pub fn mined(&self) -> Arc<Csr<UserId, ItemId>> {
+        self.negatives.mined()
+    }
+
     /// The windows of an epoch, shuffled.
     fn windows(&self, rng: &mut Rng) -> Vec<Window> {
         let mut windows = Vec::new();
@@ -211,7 +293,7 @@ impl RetrievalBatches {
         windows
     }
 
-    fn batch(&self, windows: &[Window], rng: &mut Rng) -> RetrievalBatch {
+    fn batch(&self, windows: &[Window], sampler: &EpochNegatives<'_>, rng: &mut Rng) -> RetrievalBatch {
         let layout = SequenceLayout::new(windows.iter().map(|window| window.end - window.start));
         let mut histories = Vec::with_capacity(layout.n_rows());
         let (mut rows, mut users, mut targets) = (Vec::new(), Vec::new(), Vec::new());
@@ -230,7 +312,7 @@ impl RetrievalBatches {
                 targets.push(items[t + 1]);
             }
         }
-        let negatives = self.negatives(&users, &targets, rng);
+        let negatives = self.negatives(sampler, &users, &targets, rng);
         let (items, positives, negatives) = match negatives {
             Negatives::Catalogue => {
                 let positives = targets.iter().map(|item| item.0).collect();
@@ -245,7 +327,7 @@ impl RetrievalBatches {
                 (items, positives, Negatives::PerRow(negatives))
             }
         };
-        let log_q = items.iter().map(|&item| self.log_q(ItemId(item), targets.len())).collect();
+        let log_q = items.iter().map(|&item| self.log_q(sampler, ItemId(item), targets.len())).collect();
         RetrievalBatch {
             layout,
             histories,
@@ -262,37 +344,38 @@ impl RetrievalBatches {
 
     /// log q of a column of a softmax: of the in-batch softmax, over `n` rows' positives and the further
     /// negatives; of the sampled softmax, ln(k q), the expected number among k negatives.
-    fn log_q(&self, item: ItemId, n: usize) -> f32 {
+    fn log_q(&self, sampler: &EpochNegatives<'_>, item: ItemId, n: usize) -> f32 {
         match self.loss {
             RetrievalLoss::SampledSoftmax { n_negatives, log_q: true } => {
-                (n_negatives as f32).ln() + self.sampler.log_q(item)
+                (n_negatives as f32).ln() + sampler.log_q(item)
             }
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives: 0, .. } => self.in_batch.log_q(item),
             RetrievalLoss::InBatchSoftmax { log_q: true, n_negatives, .. } => {
                 let (n, extra) = (n as f32, n_negatives as f32);
-                let drawn = n * self.in_batch.log_q(item).exp() + extra * self.sampler.log_q(item).exp();
+                let drawn = n * self.in_batch.log_q(item).exp() + extra * sampler.log_q(item).exp();
                 (drawn / (n + extra)).ln()
             }
             _ => 0.0,
         }
     }
 
-    fn negatives(&self, users: &[u32], targets: &[ItemId], rng: &mut Rng) -> Negatives<Vec<ItemId>> {
+    fn negatives(
+        &self,
+        sampler: &EpochNegatives<'_>,
+        users: &[u32],
+        targets: &[ItemId],
+        rng: &mut Rng,
+    ) -> Negatives<Vec<ItemId>> {
         let n = self.loss.n_negatives();
         match self.loss {
             RetrievalLoss::FullSoftmax => Negatives::Catalogue,
             RetrievalLoss::InBatchSoftmax { .. } | RetrievalLoss::SampledSoftmax { .. } => {
-                Negatives::Shared((0..n).map(|_| self.sampler.draw(targets, rng)).collect())
+                Negatives::Shared(sampler.shared(n, users, targets, rng))
             }
             RetrievalLoss::Bpr { .. }
             | RetrievalLoss::BinaryCrossEntropy { .. }
             | RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
-                let mut negatives = Vec::with_capacity(users.len() * n);
-                for &user in users {
-                    let seen = self.seen.get(user as usize).map_or(&[][..], Vec::as_slice);
-                    negatives.extend((0..n).map(|_| self.sampler.draw_unseen(targets, seen, rng)));
-                }
-                Negatives::PerRow(negatives)
+                Negatives::PerRow(sampler.per_row(n, users, targets, &self.seen, rng))
             }
         }
     }
@@ -358,7 +441,7 @@ impl BatchSource for RetrievalBatches {
             "n_users": self.sequences.n_users(),
             "max_len": self.max_len,
             "windows": self.windows,
-            "sampler": self.sampler.name(),
+            "samplers": self.negatives.names(),
             "batch_size": self.batch_size,
             "positions": self.positions,
             "unseen_negatives": !self.seen.is_empty(),
@@ -369,11 +452,26 @@ impl BatchSource for RetrievalBatches {
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = RetrievalBatch> + Send + '_> {
         let windows = self.windows(&mut Rng::stream(self.seed, &[epoch as u64]));
         let n_batches = windows.len().div_ceil(self.batch_size);
+        let sampler = self.negatives.epoch(epoch);
         Box::new((0..n_batches).map(move |step| {
             let end = windows.len().min((step + 1) * self.batch_size);
             let mut rng = Rng::stream(self.seed, &[epoch as u64, step as u64]);
-            self.batch(&windows[step * self.batch_size..end], &mut rng)
+            self.batch(&windows[step * self.batch_size..end], &sampler, &mut rng)
         }))
+    }
+
+    fn needs_refresh(&self, epoch: usize) -> bool {
+        self.negatives.needs_mining(epoch)
+    }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        let mined = self.mined();
+        (mined.n_rows() > 0).then(|| mining::to_bytes(&mined))
+    }
+
+    fn restore(&self, state: &[u8]) -> Result<()> {
+        self.negatives.set_mined(mining::from_bytes(state, self.sequences.n_users(), self.n_items)?);
+        Ok(())
     }
 }
 
@@ -383,6 +481,7 @@ mod tests {
 
     use super::*;
     use crate::data::Interaction;
+    use crate::samplers::{HardNegatives, PopularitySampler};
 
     /// User u has the items u, u + 1, … in this order; user 2 has one item only.
     fn interactions() -> Interactions {
@@ -491,16 +590,136 @@ mod tests {
             n_hard: None,
         };
         // Item 2 is in three of the sixteen interactions; twelve items are drawn uniformly.
-        assert!((batches(in_batch(0)).log_q(ItemId(2), 8) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
+        let log_q = |loss| {
+            let batches = batches(loss);
+            batches.log_q(&batches.negatives.epoch(0), ItemId(2), 8)
+        };
+        assert!((log_q(in_batch(0)) - (3.0f32 / 16.0).ln()).abs() < 1e-6);
         let mixed = (8.0 * 3.0 / 16.0 + 4.0 / 12.0) / 12.0f32;
-        assert!((batches(in_batch(4)).log_q(ItemId(2), 8) - mixed.ln()).abs() < 1e-6);
+        assert!((log_q(in_batch(4)) - mixed.ln()).abs() < 1e-6);
         // Six negatives of twelve items: each is expected half a time.
         let sampled = RetrievalLoss::SampledSoftmax { n_negatives: 6, log_q: true };
-        assert!((batches(sampled).log_q(ItemId(2), 8) - 0.5f32.ln()).abs() < 1e-6);
+        assert!((log_q(sampled) - 0.5f32.ln()).abs() < 1e-6);
+    }
+
+    fn hard(n_items: usize, every: usize) -> HardNegatives {
+        HardNegatives::new(0..4, every, UniformSampler::new(n_items).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_row_draws_from_its_own_users_mined_items() {
+        let mined = [vec![ItemId(11)], vec![ItemId(0), ItemId(9)], vec![]];
+        for loss in [
+            RetrievalLoss::Bpr { n_negatives: 5 },
+            RetrievalLoss::BinaryCrossEntropy { n_negatives: 5 },
+            RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 5, t: 0.5 },
+        ] {
+            let source = batches(loss).with_unseen_negatives().with_stage(2, hard(12, 1)).unwrap();
+            source.negatives.set_mined(Csr::from_rows(mined.clone()));
+            for batch in source.epoch(2) {
+                let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
+                for (i, &position) in drawn.iter().enumerate() {
+                    let item = ItemId(batch.items[position as usize]);
+                    assert!(mined[batch.users[i / 5] as usize].contains(&item));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shared_negatives_are_mined_for_rows_at_random() {
+        let extra =
+            RetrievalLoss::InBatchSoftmax { log_q: false, symmetric: false, n_negatives: 400, n_hard: None };
+        for loss in [RetrievalLoss::SampledSoftmax { n_negatives: 400, log_q: false }, extra] {
+            let source = batches(loss).with_batch_size(10).unwrap().with_sampler(hard(12, 1)).unwrap();
+            source.negatives.set_mined(Csr::from_rows([[ItemId(11)], [ItemId(0)], [ItemId(5)]]));
+            let batch = source.epoch(0).next().unwrap();
+            let Negatives::Shared(drawn) = &batch.negatives else { panic!("{batch:?}") };
+            let n = |item| drawn.iter().filter(|&&position| batch.items[position as usize] == item).count();
+            // Ten of the thirteen rows are user 0's.
+            assert_eq!(n(11) + n(0), 400);
+            assert!((n(11) as f64 / 400.0 - 10.0 / 13.0).abs() < 0.1, "{}", n(11));
+        }
+    }
+
+    #[test]
+    fn stages_take_turns_and_say_when_to_mine() {
+        let counts = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let only_item_0 = PopularitySampler::new(&counts, 1.0).unwrap();
+        let source = batches(RetrievalLoss::Bpr { n_negatives: 9 })
+            .with_stage(2, hard(12, 3))
+            .and_then(|batches| batches.with_stage(7, hard(12, 2)))
+            .and_then(|batches| batches.with_stage(10, only_item_0))
+            .unwrap();
+        let refreshed: Vec<usize> = (0..14).filter(|&epoch| source.needs_refresh(epoch)).collect();
+        assert_eq!(refreshed, [2, 5, 7, 9]);
+        let all_are_item_0 = |epoch| {
+            source.epoch(epoch).all(|batch| {
+                let Negatives::PerRow(drawn) = &batch.negatives else { panic!("{batch:?}") };
+                drawn.iter().all(|&position| batch.items[position as usize] == 0)
+            })
+        };
+        assert!(!all_are_item_0(9) && all_are_item_0(10) && all_are_item_0(100));
+        let samplers = &source.settings()["samplers"];
+        let hard = |every| format!("hard (ranks 0..4 every {every} epochs, else uniform)");
+        let expected = serde_json::json!([[0, "uniform"], [2, hard(3)], [7, hard(2)], [10, "popularity^1"]]);
+        assert_eq!(samplers, &expected);
+    }
+
+    #[test]
+    fn the_state_is_what_was_mined() {
+        let source = || batches(RetrievalLoss::Bpr { n_negatives: 9 }).with_sampler(hard(12, 1)).unwrap();
+        let first = source();
+        assert_eq!(first.state(), None);
+        first.negatives.set_mined(Csr::from_rows([vec![ItemId(11)], vec![], vec![ItemId(3)]]));
+        let second = source();
+        second.restore(&first.state().unwrap()).unwrap();
+        assert_eq!(second.mined(), first.mined());
+        let epoch = |source: &RetrievalBatches| format!("{:?}", source.epoch(1).collect::<Vec<_>>());
+        assert_eq!(epoch(&second), epoch(&first));
+        assert_ne!(epoch(&second), epoch(&source()));
+        assert!(source().restore(&[1, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn hard_negatives_are_refused_where_their_probability_is_needed_or_none_is_drawn() {
+        let in_batch = |log_q, n_negatives| RetrievalLoss::InBatchSoftmax {
+            log_q,
+            symmetric: false,
+            n_negatives,
+            n_hard: None,
+        };
+        for (loss, fits) in [
+            (RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: true }, false),
+            (RetrievalLoss::SampledSoftmax { n_negatives: 3, log_q: false }, true),
+            (in_batch(true, 3), false),
+            (in_batch(false, 3), true),
+            (in_batch(false, 0), false),
+            (RetrievalLoss::FullSoftmax, false),
+        ] {
+            for result in [batches(loss).with_sampler(hard(12, 1)), batches(loss).with_stage(1, hard(12, 1))]
+            {
+                match result {
+                    Ok(_) => assert!(fits, "{loss:?}"),
+                    Err(error) => {
+                        assert!(!fits, "{loss:?}: {error}");
+                        let field = "RetrievalBatches::sampler";
+                        let kind = error.kind();
+                        assert!(
+                            matches!(kind, ErrorKind::InvalidConfig { field: found, .. } if *found == field)
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]
     fn settings_out_of_range_are_errors() {
+        let uniform = || UniformSampler::new(12).unwrap();
+        assert!(batches(RetrievalLoss::FullSoftmax).with_stage(0, uniform()).is_err());
+        let staged = batches(RetrievalLoss::FullSoftmax).with_stage(3, uniform()).unwrap();
+        assert!(staged.with_stage(3, uniform()).is_err());
         let rows = interactions();
         assert!(RetrievalBatches::new(&rows, RetrievalLoss::FullSoftmax, 0).is_err());
         assert!(RetrievalBatches::new(&rows, RetrievalLoss::Bpr { n_negatives: 0 }, 4).is_err());

@@ -38,7 +38,8 @@ pub trait Trainable: Module {
 ///
 /// They are a pure function of the epoch's number (draw from
 /// [`Rng::stream(seed, &[epoch])`](crate::rng::Rng::stream)), so that training resumes exactly where it
-/// was stopped.
+/// was stopped. Batches that follow the model, such as hard negatives mined with it, are a function of the
+/// epoch's number and of what the source was last refreshed with, and that it hands over as its state.
 pub trait BatchSource: Sync {
     /// The batch that a [`Trainable`] consumes.
     type Batch: Send;
@@ -55,4 +56,23 @@ pub trait BatchSource: Sync {
 
     /// The batches of the epoch with this number, counted from 0.
     fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Self::Batch> + Send + '_>;
+
+    /// Whether this epoch waits until the source was refreshed with the model as it then is:
+    /// [`Trainer::fit_refreshing`](super::Trainer::fit_refreshing).
+    fn needs_refresh(&self, _epoch: usize) -> bool {
+        false
+    }
+
+    /// What the last refresh left, for a checkpoint; `None` if there was none.
+    fn state(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes up a [state](Self::state) again.
+    ///
+    /// # Errors
+    /// A state that no source of these settings left.
+    fn restore(&self, _state: &[u8]) -> Result<()> {
+        Ok(())
+    }
 }

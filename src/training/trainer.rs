@@ -106,8 +106,9 @@ impl Trainer {
     /// [`Diverged`](ErrorKind::Diverged) at the first step whose loss is not finite, or after which the
     /// weights are not (its loss is then given as NaN), with the last checkpoint, which is from before
     /// that step; [`NonFinite`](ErrorKind::NonFinite) for a metric; an
-    /// epoch without batches; a model without parameters; a checkpoint that cannot be read or written,
-    /// or is that of another config, batch source or model; whatever `validate` returns.
+    /// epoch without batches; batches that [need a refresh](BatchSource::needs_refresh); a model without
+    /// parameters; a checkpoint that cannot be read or written, or is that of another config, batch source or
+    /// model; whatever `validate` returns.
     ///
     /// # Panics
     /// If [`Trainable::loss`] or the batch source panics.
@@ -115,7 +116,48 @@ impl Trainer {
         &self,
         model: M,
         source: &S,
-        mut validate: impl FnMut(&M) -> Result<Vec<(String, f64)>>,
+        validate: impl FnMut(&M) -> Result<Vec<(String, f64)>>,
+    ) -> Result<Fitted<M>>
+    where
+        M: Trainable,
+        S: BatchSource<Batch = M::Batch>,
+    {
+        if let Some(epoch) = (0..self.config.epochs).find(|&epoch| source.needs_refresh(epoch)) {
+            let found = format!("a refresh before epoch {}", epoch + 1);
+            return Err(Error::config("Trainer::fit", "batches that need no refresh of their source", found));
+        }
+        self.fit_refreshing(model, source, |_, _| Ok(()), validate)
+    }
+
+    /// [`fit`](Self::fit) with batches that follow the model, such as hard negatives.
+    ///
+    /// Before each epoch (counted from 0) that [needs it](BatchSource::needs_refresh), `refresh` is given the
+    /// model, ready for inference, and that epoch; no batch of the epoch is prepared until it returns. The
+    /// optimizer goes on with the moments it has. What a refresh left is kept in the checkpoints, so that a run
+    /// resumed in the middle of an epoch continues with the same batches.
+    ///
+    /// ```no_run
+    /// use recsys::prelude::*;
+    /// use recsys::models::recall::Sasrec;
+    /// use recsys::training::{Fitted, RetrievalBatches, Trainer};
+    ///
+    /// # fn fit(trainer: Trainer, model: Sasrec, batches: RetrievalBatches) -> Result<Fitted<Sasrec>> {
+    /// let mine = |model: &Sasrec, epoch| batches.mine(model, epoch);
+    /// trainer.fit_refreshing(model, &batches, mine, |_| Ok(vec![]))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and whatever `refresh` returns.
+    ///
+    /// # Panics
+    /// As [`fit`](Self::fit).
+    pub fn fit_refreshing<M, S>(
+        &self,
+        model: M,
+        source: &S,
+        refresh: impl FnMut(&M, usize) -> Result<()>,
+        validate: impl FnMut(&M) -> Result<Vec<(String, f64)>>,
     ) -> Result<Fitted<M>>
     where
         M: Trainable,
@@ -126,7 +168,7 @@ impl Trainer {
         if !run.standing.finished {
             let skip = run.standing.steps_in_epoch as usize;
             run = thread::scope(|scope| {
-                run.train(Prefetch::spawn(scope, source, epochs, skip), &mut validate)
+                run.train(Prefetch::spawn(scope, source, epochs, skip), refresh, validate)
             })?;
         }
         kernels::release_buffers();
@@ -138,7 +180,8 @@ impl Trainer {
 }
 
 /// A run under way.
-struct Run<M> {
+struct Run<'a, M, S> {
+    source: &'a S,
     setting: Setting,
     n_steps: u64,
     stepper: Stepper<M>,
@@ -154,14 +197,14 @@ struct Run<M> {
     clock: Instant,
 }
 
-impl<M: Trainable> Run<M> {
+impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
     /// The run where its last checkpoint left it, or at its beginning.
-    fn start(config: &TrainingConfig, model: M, source: &impl BatchSource) -> Result<Self> {
+    fn start(config: &TrainingConfig, model: M, source: &'a S) -> Result<Self> {
         let n_batches = source.n_batches();
         model.check_batches(&source.settings())?;
         let setting = Setting::new(config, source, &model);
-        let mut snapshot =
-            Snapshot { standing: Standing::default(), best: None, stepper: Stepper::new(model, config)? };
+        let stepper = Stepper::new(model, config)?;
+        let mut snapshot = Snapshot { standing: Standing::default(), best: None, batches: None, stepper };
         let checkpoints = config.checkpoint_dir.as_deref().map(CheckpointDir::open).transpose()?;
         let mut last_checkpoint = None;
         if let Some(dir) = &checkpoints
@@ -169,9 +212,13 @@ impl<M: Trainable> Run<M> {
         {
             (last_checkpoint, snapshot) = (Some(path), saved);
         }
+        if let Some(state) = &snapshot.batches {
+            source.restore(state)?;
+        }
         let progress = Progress::new(config.progress, config.epochs, n_batches);
         progress.begin_epoch(snapshot.standing.history.epochs.len() + 1, snapshot.standing.steps_in_epoch);
         Ok(Self {
+            source,
             n_steps: config.epochs as u64 * n_batches as u64,
             setting,
             stepper: snapshot.stepper,
@@ -192,12 +239,18 @@ impl<M: Trainable> Run<M> {
     fn train(
         mut self,
         batches: impl Iterator<Item = Next<M::Batch>>,
-        validate: &mut impl FnMut(&M) -> Result<Vec<(String, f64)>>,
+        mut refresh: impl FnMut(&M, usize) -> Result<()>,
+        mut validate: impl FnMut(&M) -> Result<Vec<(String, f64)>>,
     ) -> Result<Self> {
         for next in batches {
             match next {
+                Next::Refresh(done) => {
+                    refresh(&self.stepper.model.valid(), self.standing.history.epochs.len())?;
+                    // Should the batch source have panicked meanwhile, the next batch says so.
+                    let _ = done.send(());
+                }
                 Next::Batch(batch) => self = self.step(batch)?,
-                Next::EndOfEpoch => self.end_epoch(validate)?,
+                Next::EndOfEpoch => self.end_epoch(&mut validate)?,
             }
             if self.standing.finished {
                 break;
@@ -346,6 +399,7 @@ impl<M: Trainable> Run<M> {
         let snapshot = Snapshot {
             standing,
             best: self.best.clone().filter(|_| !best_is_now),
+            batches: self.source.state(),
             stepper: self.stepper.clone(),
         };
         self.last_checkpoint = Some(checkpoints.write(&self.setting, snapshot)?);

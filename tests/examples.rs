@@ -118,7 +118,11 @@ fn sasrec_on_a_file_of_sequences() {
     let lines: String = (1..400).flat_map(walk).collect();
     std::fs::write(folder.path().join("walks.txt"), lines).unwrap();
     let args = ["--sequences", "walks.txt", "--alone", "--epochs", "12", "--learning-rate", "0.01"];
-    for options in [&["--loss", "gbce", "--negatives", "8"][..], &["--loss", "sampled-softmax", "--sparse"]] {
+    for options in [
+        &["--loss", "gbce", "--negatives", "8"][..],
+        &["--loss", "sampled-softmax", "--sparse"],
+        &["--loss", "bpr", "--negatives", "4", "--hard-from", "6"],
+    ] {
         succeed(sasrec(folder.path(), &[&args[..], options].concat()));
         let report = report(folder.path());
         assert_eq!((&report["protocol"], &report["dataset"]["items"]), (&"p1".into(), &40.into()));

@@ -101,7 +101,6 @@ impl Prepared {
     }
 
     /// How often each item occurs in the training data.
-    #[allow(dead_code)] // not every example needs it.
     pub fn item_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.dataset.n_items()];
         self.split.train.items().iter().for_each(|item| counts[item.index()] += 1);

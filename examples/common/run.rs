@@ -12,6 +12,7 @@ use recsys::metrics::{Evaluation, Experiment, HeldOut, RankingMetric, Report, ev
 use recsys::models::recall::{EmbeddingRecaller, PopularityRecaller};
 use recsys::persistence::{BundledModel, EmbeddingBundle};
 use recsys::prelude::*;
+use recsys::samplers::{HardNegatives, MixedSampler, PopularitySampler, UniformSampler};
 use recsys::training::{Fitted, RetrievalBatch, RetrievalBatches, Trainable, Trainer, TrainingConfig};
 use serde_json::json;
 
@@ -29,6 +30,10 @@ pub struct RunArgs {
     /// Passes over the training data at most; early stopping may end before [default: by data set]
     #[arg(long)]
     pub epochs: Option<usize>,
+    /// From this epoch on (counted from 0) draw half of the negatives uniformly, a quarter from the tail of
+    /// popularity, and a quarter among the user's 10 to 100 highest-scored unseen items, mined anew every 3 epochs
+    #[arg(long, value_name = "EPOCH")]
+    pub hard_from: Option<usize>,
     /// Seeds the weights, the batches and the bootstrap
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -137,7 +142,11 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
                 config = config.with_checkpoint_dir(folder);
             }
             let model = example.model(&data, &device)?;
-            let fitted = fit(&data, model, &example.batches(&data)?, config.clone())?;
+            let mut batches = example.batches(&data)?;
+            if let Some(epoch) = args.hard_from {
+                batches = batches.with_stage(epoch, harder_negatives(&data)?)?;
+            }
+            let fitted = fit(&data, model, &batches, config.clone())?;
             println!("{}\n", fitted.history);
             let bundle = EmbeddingBundle {
                 index: index(&fitted.model)?,
@@ -221,6 +230,14 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Easy, rare and hard negatives together.
+fn harder_negatives(data: &Prepared) -> Result<MixedSampler> {
+    let uniform = || UniformSampler::new(data.dataset.n_items());
+    let tail = PopularitySampler::new(&data.item_counts(), -0.5)?;
+    let hard = HardNegatives::new(10..100, 3, uniform()?)?;
+    MixedSampler::new(vec![(0.5, Box::new(uniform()?)), (0.25, Box::new(tail)), (0.25, Box::new(hard))])
+}
+
 /// Trains a model and keeps the weights of the epoch with the best validation NDCG.
 pub fn fit<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
     data: &Prepared,
@@ -231,7 +248,8 @@ pub fn fit<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
     let validation = HeldOut::validation(&data.split.train, &data.split.validation)?;
     let popularity = PopularityRecaller::fit(&data.split.train);
     let k = data.protocol.monitored();
-    Trainer::new(config)?.fit(model, batches, |model: &M| {
+    let mine = |model: &M, epoch| batches.mine(model, epoch);
+    Trainer::new(config)?.fit_refreshing(model, batches, mine, |model: &M| {
         let recaller = EmbeddingRecaller::exact(model.clone(), Box::new(popularity.clone()))?;
         let evaluation = evaluate(&recaller, &validation, &[k, 100])?;
         let metric =

@@ -104,7 +104,7 @@ fn every_loss_beats_popularity() {
 fn recency_sees_the_order_that_the_mean_does_not() {
     let config = small(RetrievalLoss::FullSoftmax);
     let recency = evaluate_test(&recaller(fit(&config, 15)));
-    let mean = evaluate_test(&recaller(fit(&TwoTowerConfig { pooling: Pooling::Mean, ..config }, 15)));
+    let mean = evaluate_test(&recaller(fit(&TwoTowerConfig { history: Pooling::Mean.into(), ..config }, 15)));
     let recall = recency.compare("recency", &mean, "mean", 1).unwrap().metric("recall@10").unwrap();
     assert!(recall.difference.interval.unwrap().low > 0.05, "{recall:?}");
 }
@@ -205,7 +205,7 @@ fn settings_out_of_range_are_errors() {
         TwoTowerConfig { temperature: f64::NAN, ..good.clone() },
         TwoTowerConfig { dropout: 1.0, ..good.clone() },
         TwoTowerConfig { max_len: 0, ..good.clone() },
-        TwoTowerConfig { pooling: Pooling::Recency { n_scales: 0 }, ..good.clone() },
+        TwoTowerConfig { history: Pooling::Recency { n_scales: 0 }.into(), ..good.clone() },
         TwoTowerConfig { loss: RetrievalLoss::Bpr { n_negatives: 0 }, ..good.clone() },
         TwoTowerConfig { loss: hard_and_symmetric, ..good },
     ];

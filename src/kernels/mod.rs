@@ -13,6 +13,7 @@ mod bags;
 #[cfg(feature = "flex")]
 mod flex;
 mod mask;
+mod recurrent_cell;
 mod sequence_layout;
 mod simd;
 #[cfg(all(test, feature = "flex"))]
@@ -24,6 +25,8 @@ pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
 pub(crate) use mask::Mask;
+#[doc(hidden)]
+pub use recurrent_cell::RecurrentCell;
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
 

@@ -6,6 +6,7 @@ mod attention;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod history_encoder;
 mod init;
 mod l2_normalize;
 mod layer_norm;
@@ -14,8 +15,10 @@ mod mlp;
 mod multi_hot_embedding;
 mod pooling;
 mod recent_items;
+mod recurrent;
 pub(crate) mod row_tape;
 mod sequence_embedding;
+mod time_first;
 mod transformer;
 
 pub use activation::Activation;
@@ -25,6 +28,7 @@ pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
 pub use embedding::{Embedding, TableUpdate};
 use embedding_bag::{embedding_bag, gather, sum_by_position, unique};
+pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig, TransformerEncoder};
 pub use init::Init;
 pub use l2_normalize::l2_normalize;
 pub use layer_norm::LayerNorm;
@@ -35,10 +39,11 @@ pub use mlp::{Mlp, MlpConfig};
 pub use multi_hot_embedding::MultiHotEmbedding;
 pub use pooling::{HistoryPooling, Pooling};
 pub(crate) use recent_items::recent_items;
+pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
 
-pub use crate::kernels::SequenceLayout;
+pub use crate::kernels::{RecurrentCell, SequenceLayout};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

@@ -5,19 +5,19 @@
 //! s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
 //! user, if asked), v the item tower over the item's id and categories, both of unit length.
 //!
-//! Deviations: the query tower reads the history through the item tower's own embedding table, and pools it
-//! for every position of a sequence at once (see [`HistoryPooling`]), so that one window of a history gives
-//! as many training rows as it has items.
+//! Deviations: the query tower reads the history through the item tower's own embedding table, and encodes
+//! every prefix of a sequence at once (see [`HistoryEncoder`]), so that one window of a history gives as many
+//! training rows as it has items.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::ItemFeatures;
 use crate::layers::{
-    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate,
-    check_dropout, dropout, id_tensor, l2_normalize, read, recent_items,
+    Embedding, HistoryEncoder, HistoryEncoderConfig, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling,
+    SequenceLayout, TableUpdate, check_dropout, dropout, l2_normalize, read, recent_items,
 };
 use crate::losses::{RetrievalLoss, scale_by_temperature};
 use crate::pipeline::{EmbeddingModel, Query, QueryEncoder};
@@ -29,9 +29,9 @@ use crate::training::{RetrievalBatch, Trainable, check_retrieval_batches};
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `d_embedding` | 64 | width of the embedding table | ≥ 1 |
-/// | `query_mlp` | 128 → 64, ReLU | the query tower above the pooled history | |
+/// | `query_mlp` | 128 → 64, ReLU | the query tower above the encoded history | |
 /// | `item_mlp` | 128 → 64, ReLU | the item tower above the embedding | same output width |
-/// | `pooling` | recency, 4 scales | how the history becomes one vector | |
+/// | `history` | recency, 4 scales | how the history becomes one vector | |
 /// | `max_len` | 50 | the last items of a history that are read | ≥ 1 |
 /// | `user_embedding` | off | whether the query tower also sees the user's id | |
 /// | `normalize` | on | whether both towers end in vectors of unit length | |
@@ -44,12 +44,13 @@ use crate::training::{RetrievalBatch, Trainable, check_retrieval_batches};
 pub struct TwoTowerConfig {
     /// Width of the embedding table.
     pub d_embedding: usize,
-    /// The query tower above the pooled history.
+    /// The query tower above the encoded history.
     pub query_mlp: MlpConfig,
     /// The item tower above the embedding.
     pub item_mlp: MlpConfig,
     /// How the history becomes one vector.
-    pub pooling: Pooling,
+    #[serde(alias = "pooling")]
+    pub history: HistoryEncoderConfig,
     /// How many of the last items of a history are read.
     pub max_len: usize,
     /// Whether the query tower also sees the user's id.
@@ -76,7 +77,7 @@ impl Default for TwoTowerConfig {
             d_embedding: 64,
             query_mlp: mlp.clone(),
             item_mlp: mlp,
-            pooling: Pooling::Recency { n_scales: 4 },
+            history: Pooling::Recency { n_scales: 4 }.into(),
             max_len: 50,
             user_embedding: false,
             normalize: true,
@@ -121,7 +122,7 @@ impl TwoTowerConfig {
         let categories: Vec<&[u32]> = items.iter().collect();
         let init = Init::Normal { std: (1.0 / self.d_embedding as f64).sqrt() };
         let d_user = if self.user_embedding { self.d_embedding } else { 0 };
-        let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
+        let d_query = self.history.d_output(self.d_embedding) + d_user;
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
         Ok(TwoTower {
             items: MultiHotEmbedding::new(
@@ -137,7 +138,7 @@ impl TwoTowerConfig {
             users: self
                 .user_embedding
                 .then(|| Embedding::new([n_users + 1, d_user], init, self.table_update, rng, device)),
-            pooling: self.pooling.init(self.max_len, device)?,
+            history: self.history.init(self.d_embedding, self.max_len, self.dropout, rng, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
             log_temperature: log_temperature.set_require_grad(self.learn_temperature),
@@ -152,7 +153,7 @@ impl TwoTowerConfig {
 pub struct TwoTower {
     items: MultiHotEmbedding,
     users: Option<Embedding>,
-    pooling: HistoryPooling,
+    history: HistoryEncoder,
     query_mlp: Mlp,
     item_mlp: Mlp,
     log_temperature: Param<Tensor<1>>,
@@ -196,16 +197,16 @@ impl TwoTower {
         self.end(self.item_mlp.forward(x, rng))
     }
 
-    /// The query tower over pooled histories.
+    /// The query tower over encoded histories.
     ///
     /// # Shapes
-    /// - pooled: `[n, n_scales · d_embedding]`
+    /// - history: `[n, d_output]` of the history encoder
     /// - users: n ids, read only by a tower with user embedding
     /// - output: `[n, d]`
-    fn query_tower(&self, pooled: Tensor<2>, users: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
+    fn query_tower(&self, history: Tensor<2>, users: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
         let x = match &self.users {
-            Some(table) => Tensor::cat(vec![pooled, table.forward(users)], 1),
-            None => pooled,
+            Some(table) => Tensor::cat(vec![history, table.forward(users)], 1),
+            None => history,
         };
         self.end(self.query_mlp.forward(x, rng))
     }
@@ -214,27 +215,22 @@ impl TwoTower {
         if self.config.normalize { l2_normalize(x) } else { x }
     }
 
-    /// Embedded histories, time first, and which positions are items.
+    /// The vectors of items, with dropout in training; the id `n_items` is padding, whose vector is 0.
     ///
     /// # Shapes
-    /// - histories: the items of `layout`'s rows
-    /// - output: `[len, b, d_embedding]` and `[len, b]`; without an item at all len is 1
-    fn embed(
+    /// - output: `[items.len(), d_embedding]`
+    fn embed(&self, items: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
+        dropout(self.items.forward(items), self.config.dropout, rng)
+    }
+
+    /// The vectors of what the history encoder reads.
+    fn embed_histories(
         &self,
         histories: &[u32],
         layout: &SequenceLayout,
         rng: Option<&mut Rng>,
-        device: &Device,
-    ) -> (Tensor<3>, Tensor<2>) {
-        let (len, b) = (layout.max_len().max(1), layout.n_sequences());
-        let mut padded = vec![self.items.n_items() as u32; len * b];
-        let mut valid = vec![0f32; len * b];
-        for (place, &item) in layout.time_first().zip(histories) {
-            (padded[place], valid[place]) = (item, 1.0);
-        }
-        let x = dropout(self.items.forward(&padded), self.config.dropout, rng);
-        let d = x.dims()[1];
-        (x.reshape([len, b, d]), Tensor::from_data(TensorData::new(valid, [len, b]), device))
+    ) -> Tensor<2> {
+        self.embed(&self.history.inputs(histories, layout, self.items.n_items() as u32), rng)
     }
 }
 
@@ -244,13 +240,10 @@ impl Trainable for TwoTower {
     fn loss(&self, batch: RetrievalBatch) -> Tensor<1> {
         let device = self.device();
         let rng = &mut Rng::new(batch.seed);
-        let (x, valid) = self.embed(&batch.histories, &batch.layout, Some(&mut *rng), &device);
-        let places: Vec<u32> = batch.layout.time_first().map(|place| place as u32).collect();
-        let rows: Vec<u32> = batch.rows.iter().map(|&row| places[row as usize]).collect();
-        let pooled = self.pooling.forward(x, valid).select(0, id_tensor(&rows, &device));
-        let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
-        let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
-        let items = self.item_tower(embedded, Some(rng));
+        let x = self.embed_histories(&batch.histories, &batch.layout, Some(&mut *rng));
+        let history = self.history.prefixes(x, &batch.layout, &batch.rows, Some(&mut *rng));
+        let queries = self.query_tower(history, &batch.users, Some(&mut *rng));
+        let items = self.item_tower(self.embed(&batch.items, Some(&mut *rng)), Some(rng));
         let queries = scale_by_temperature(queries, self.log_temperature.val());
         self.config.loss.forward(queries, items, batch.targets(&device))
     }
@@ -286,9 +279,8 @@ impl QueryEncoder for TwoTower {
         let users: Vec<u32> = queries.iter().map(known).collect();
         let (layout, histories) =
             recent_items(queries.iter().map(|query| query.history()), self.config.max_len, self.n_items())?;
-        let (x, valid) = self.embed(&histories, &layout, None, &self.device());
-        let vectors = self.query_tower(self.pooling.last(x, valid), &users, None);
-        read(vectors)
+        let x = self.embed_histories(&histories, &layout, None);
+        read(self.query_tower(self.history.whole(x, &layout), &users, None))
     }
 }
 

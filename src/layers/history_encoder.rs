@@ -1,0 +1,210 @@
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::layers::time_first::{columns, last_rows, time_first, validity};
+use crate::layers::{
+    HistoryPooling, Init, LayerNorm, Pooling, Recurrent, RecurrentCell, SequenceLayout, TransformerBlock,
+    TransformerBlockConfig, gather, id_tensor, sequence_embedding,
+};
+use crate::rng::Rng;
+
+/// How a history of item vectors becomes one vector.
+///
+/// | setting | of | purpose | range |
+/// |---|---|---|---|
+/// | `n_blocks` | transformer | transformer blocks | ≥ 1 |
+/// | `n_heads` | transformer | heads of the attention | a divisor of the width of the item vectors |
+/// | `d_state` | GRU, LSTM | width of the state | ≥ 1 |
+///
+/// In JSON a pooling stands for itself: `"mean"`, `{"recency": {"n_scales": 4}}`, `{"gru": {"d_state": 64}}`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryEncoderConfig {
+    /// Causal self-attention with learned positions (Kang & McAuley 2018), and the mean of what it gives for the
+    /// items.
+    Transformer {
+        /// The number of blocks.
+        n_blocks: usize,
+        /// The number of heads of the attention.
+        n_heads: usize,
+    },
+    /// The last state of a [`RecurrentCell::Gru`] (Hidasi et al. 2016, "Session-based recommendations with
+    /// recurrent neural networks").
+    Gru {
+        /// The width of the state.
+        d_state: usize,
+    },
+    /// The last state of a [`RecurrentCell::Lstm`].
+    Lstm {
+        /// The width of the state.
+        d_state: usize,
+    },
+    /// One weighted mean or several.
+    #[serde(untagged)]
+    Pooling(Pooling),
+}
+
+impl From<Pooling> for HistoryEncoderConfig {
+    fn from(pooling: Pooling) -> Self {
+        Self::Pooling(pooling)
+    }
+}
+
+impl HistoryEncoderConfig {
+    /// Fresh weights for histories of at most `max_len` item vectors of width `d`; a transformer drops with
+    /// probability `dropout` in training.
+    ///
+    /// # Errors
+    /// A setting outside its range, or no length.
+    pub fn init(
+        self,
+        d: usize,
+        max_len: usize,
+        dropout: f64,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<HistoryEncoder> {
+        // Where nothing depends on the length, it is checked all the same.
+        let mean = Pooling::Mean.init(max_len, device)?;
+        match self {
+            Self::Pooling(pooling) => Ok(HistoryEncoder::Pooling(pooling.init(max_len, device)?)),
+            Self::Transformer { n_blocks: 0, .. } => {
+                Err(Error::config("HistoryEncoderConfig::n_blocks", "at least 1", 0))
+            }
+            Self::Transformer { n_blocks, n_heads } => {
+                let block = TransformerBlockConfig::new(d).with_heads(n_heads).with_dropout(dropout);
+                block.validate()?;
+                // Glorot & Bengio 2010, eq. 12.
+                let positions = Init::Normal { std: (2.0 / (max_len + d) as f64).sqrt() };
+                Ok(HistoryEncoder::Transformer(TransformerEncoder {
+                    positions: positions.param([max_len, d], rng, device),
+                    blocks: (0..n_blocks).map(|_| block.init(rng, device)).collect::<Result<_>>()?,
+                    norm: LayerNorm::new(d, device),
+                    pooling: mean,
+                }))
+            }
+            Self::Gru { d_state: 0 } | Self::Lstm { d_state: 0 } => {
+                Err(Error::config("HistoryEncoderConfig::d_state", "at least 1", 0))
+            }
+            Self::Gru { d_state } => {
+                let layer = Recurrent::new(RecurrentCell::Gru, d, d_state, rng, device);
+                Ok(HistoryEncoder::Recurrent(layer))
+            }
+            Self::Lstm { d_state } => {
+                let layer = Recurrent::new(RecurrentCell::Lstm, d, d_state, rng, device);
+                Ok(HistoryEncoder::Recurrent(layer))
+            }
+        }
+    }
+
+    /// The width of what comes out, for item vectors of width `d`.
+    pub fn d_output(self, d: usize) -> usize {
+        match self {
+            Self::Pooling(pooling) => pooling.n_outputs() * d,
+            Self::Transformer { .. } => d,
+            Self::Gru { d_state } | Self::Lstm { d_state } => d_state,
+        }
+    }
+}
+
+/// Encodes histories of item vectors, or every prefix of them at once, each from the items it holds alone.
+#[derive(Module, Debug)]
+pub enum HistoryEncoder {
+    /// Weighted means.
+    Pooling(HistoryPooling),
+    /// A transformer with mean pooling.
+    Transformer(TransformerEncoder),
+    /// A recurrent layer.
+    Recurrent(Recurrent),
+}
+
+impl HistoryEncoder {
+    /// The items whose vectors [`prefixes`](Self::prefixes) and [`whole`](Self::whole) read, one a row: those of
+    /// the histories or, for pooling, time first with `padding`, whose vector must be 0, between them.
+    pub fn inputs(&self, histories: &[u32], layout: &SequenceLayout, padding: u32) -> Vec<u32> {
+        if !matches!(self, Self::Pooling(_)) {
+            return histories.to_vec();
+        }
+        let [len, b] = columns(layout);
+        let mut padded = vec![padding; len * b];
+        layout.time_first().zip(histories).for_each(|(place, &item)| padded[place] = item);
+        padded
+    }
+
+    /// The vectors of the prefixes that end with these rows; `rng` draws the dropout masks in training.
+    ///
+    /// # Shapes
+    /// - x: the vectors of [`inputs`](Self::inputs), `[_, d]`
+    /// - rows: n rows of `layout`
+    /// - output: `[n, d_output]`
+    pub fn prefixes(
+        &self,
+        x: Tensor<2>,
+        layout: &SequenceLayout,
+        rows: &[u32],
+        rng: Option<&mut Rng>,
+    ) -> Tensor<2> {
+        let (x, pooling) = match self {
+            Self::Pooling(pooling) => (columns_of(x, layout), pooling),
+            Self::Transformer(encoder) => {
+                (time_first(encoder.forward(x, layout, rng), layout), &encoder.pooling)
+            }
+            Self::Recurrent(layer) => return gather(layer.forward(x, layout), rows.to_vec()),
+        };
+        let places: Vec<u32> = layout.time_first().map(|place| place as u32).collect();
+        let rows: Vec<u32> = rows.iter().map(|&row| places[row as usize]).collect();
+        let device = x.device();
+        pooling.forward(x, validity(layout, &device)).select(0, id_tensor(&rows, &device))
+    }
+
+    /// The vector of each whole history, 0 for an empty one.
+    ///
+    /// # Shapes
+    /// - x: the vectors of [`inputs`](Self::inputs), `[_, d]`
+    /// - output: `[layout.n_sequences(), d_output]`
+    pub fn whole(&self, x: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
+        let (x, pooling) = match self {
+            Self::Pooling(pooling) => (columns_of(x, layout), pooling),
+            Self::Transformer(encoder) => {
+                (time_first(encoder.forward(x, layout, None), layout), &encoder.pooling)
+            }
+            Self::Recurrent(layer) => return last_rows(layer.forward(x, layout), layout),
+        };
+        let valid = validity(layout, &x.device());
+        pooling.last(x, valid)
+    }
+}
+
+/// Rows that are time first already.
+fn columns_of(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<3> {
+    let ([len, b], [_, d]) = (columns(layout), x.dims());
+    x.reshape([len, b, d])
+}
+
+/// Item vectors with learned positions, causal transformer blocks, and the mean over the items.
+#[derive(Module, Debug)]
+pub struct TransformerEncoder {
+    /// `[max_len, d]`; the newest item of a history has the last row
+    positions: Param<Tensor<2>>,
+    blocks: Vec<TransformerBlock>,
+    norm: LayerNorm,
+    /// The masked mean, which has no weights to learn.
+    pooling: HistoryPooling,
+}
+
+impl TransformerEncoder {
+    /// What the blocks make of every item, before the mean.
+    fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
+        if layout.n_rows() == 0 {
+            return x;
+        }
+        let rows: Vec<u32> = (0..layout.n_rows() as u32).collect();
+        let mut x = sequence_embedding(x, self.positions.val(), &rows, layout, 0.0, None);
+        for block in &self.blocks {
+            x = block.forward(x, layout, rng.as_deref_mut());
+        }
+        self.norm.forward(x)
+    }
+}

@@ -3,6 +3,7 @@
 mod column_map;
 mod csr;
 mod dataset;
+mod decode;
 mod delimited;
 #[cfg(feature = "download")]
 mod download;
@@ -11,7 +12,7 @@ mod interactions;
 mod item_table;
 mod movielens;
 #[cfg(feature = "parquet")]
-mod parquet;
+pub(crate) mod parquet;
 mod rows;
 mod sequences;
 mod source;
@@ -26,6 +27,7 @@ mod vocab_builder;
 pub use column_map::{Column, ColumnMap};
 pub use csr::Csr;
 pub use dataset::Dataset;
+pub(crate) use decode::decode;
 pub use delimited::{DelimitedReader, Encoding};
 pub use filters::Keep;
 pub use interactions::{Interaction, Interactions};

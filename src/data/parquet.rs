@@ -13,10 +13,14 @@ use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::column_map::{Layout, Role};
+use super::decode::decode;
 use super::rows::{DatasetBuilder, Rows};
 use super::vocab_builder::Keys;
 use super::{ColumnMap, Dataset, Key, Vocab};
 use crate::error::{Error, ErrorKind, Location, Result};
+
+/// What the files are called in errors.
+const FORMAT: &str = "Parquet";
 
 /// Rows that are read, or written, at once.
 const BATCH_LEN: usize = 1 << 16;
@@ -37,19 +41,37 @@ const BATCH_LEN: usize = 1 << 16;
 pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Dataset> {
     let path = path.as_ref();
     let place = Location::file(path);
-    let file = File::open(path).map_err(Error::io(path))?;
-    let builder = decode(&place, || ParquetRecordBatchReaderBuilder::try_new(file))?;
-    check_codecs(builder.metadata(), path)?;
-    let all = layout(columns, builder.schema(), &place)?;
-    let mask = ProjectionMask::roots(builder.parquet_schema(), all.wanted());
-    let builder = builder.with_projection(mask).with_batch_size(BATCH_LEN);
-    let mut batches = decode(&place, || builder.build())?;
+    let file = open(path)?;
+    let all = layout(columns, file.schema(), &place)?;
+    let wanted = all.wanted();
     let layout = all.project();
     let mut table = Table::new(&layout, place.clone());
-    while let Some(batch) = decode(&place, || batches.next().transpose())? {
-        table.append(&batch)?;
-    }
+    read_columns(file, wanted, &place, |batch| table.append(batch))?;
     table.rows.finish()
+}
+
+/// Opens a Parquet file whose compression is compiled in.
+pub(crate) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let builder = decode(FORMAT, &Location::file(path), || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    check_codecs(builder.metadata(), path)?;
+    Ok(builder)
+}
+
+/// Gives these columns of a file, in the file's order and batch by batch, to `append`.
+pub(crate) fn read_columns(
+    file: ParquetRecordBatchReaderBuilder<File>,
+    columns: impl IntoIterator<Item = usize>,
+    place: &Location,
+    mut append: impl FnMut(&RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let mask = ProjectionMask::roots(file.parquet_schema(), columns);
+    let file = file.with_projection(mask).with_batch_size(BATCH_LEN);
+    let mut batches = decode(FORMAT, place, || file.build())?;
+    while let Some(batch) = decode(FORMAT, place, || batches.next().transpose())? {
+        append(&batch)?;
+    }
+    Ok(())
 }
 
 /// Says which Cargo feature a file needs before the decoder stumbles over it.
@@ -61,17 +83,6 @@ fn check_codecs(metadata: &ParquetMetaData, path: &Path) -> Result<()> {
     }
     let needed_for = format!("{}: Zstandard compression", path.display()).into();
     Err(ErrorKind::FeatureDisabled { feature: "zstd", needed_for }.into())
-}
-
-/// Runs a step of the decoder. It trusts some of what a damaged file says of itself and panics when the
-/// rest contradicts it; such a panic, too, is the file's error.
-fn decode<T, E: std::fmt::Display>(place: &Location, step: impl FnOnce() -> Result<T, E>) -> Result<T> {
-    let found = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)) {
-        Ok(Ok(decoded)) => return Ok(decoded),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "bytes that contradict each other".to_owned(),
-    };
-    Err(Error::input(place.clone(), "a complete Parquet file", found))
 }
 
 /// Reads interactions from Arrow record batches of one schema, as [`read_parquet`] reads a file.
@@ -201,21 +212,7 @@ impl<'a> Table<'a> {
     fn read_column(&mut self, role: Role, column: &ArrayRef) -> Result<()> {
         let place = self.place.clone().column(self.layout.column(role));
         let at = |row: usize| place.clone().line(self.n_rows + row as u64 + 1);
-        let kind = Kind::of(role, self.layout);
-        let array = kind.cast(column).ok_or_else(|| {
-            Error::input(
-                place.clone(),
-                format!("a column of {}", kind.plural()),
-                column.data_type().to_string(),
-            )
-        })?;
-        if let Some(row) = (0..array.len()).find(|&row| array.is_null(row)) {
-            let found = match column.is_null(row) {
-                true => "null".to_owned(),
-                false => array_value_to_string(column, row).unwrap_or_else(|error| error.to_string()),
-            };
-            return Err(Error::input(at(row), kind.singular(), found));
-        }
+        let array = Kind::of(role, self.layout).read(column, &place, self.n_rows)?;
         match role {
             Role::User => push_keys(&array, &mut self.some.users),
             Role::Item => push_keys(&array, &mut self.some.items),
@@ -248,7 +245,7 @@ fn push_keys(array: &ArrayRef, keys: &mut Keys) {
 
 /// What a column must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Int,
     Text,
     Value,
@@ -282,6 +279,22 @@ impl Kind {
             Self::Value => "numbers",
             Self::Time => "times: whole numbers or time stamps",
         }
+    }
+
+    /// The column as the type that rows have, without nulls. It stands at `place`, below `n_before` rows.
+    pub(crate) fn read(self, column: &ArrayRef, place: &Location, n_before: u64) -> Result<ArrayRef> {
+        let array = self.cast(column).ok_or_else(|| {
+            let expected = format!("a column of {}", self.plural());
+            Error::input(place.clone(), expected, column.data_type().to_string())
+        })?;
+        if let Some(row) = (0..array.len()).find(|&row| array.is_null(row)) {
+            let found = match column.is_null(row) {
+                true => "null".to_owned(),
+                false => array_value_to_string(column, row).unwrap_or_else(|error| error.to_string()),
+            };
+            return Err(Error::input(place.clone().line(n_before + row as u64 + 1), self.singular(), found));
+        }
+        Ok(array)
     }
 
     /// The column as the type that rows have, null where a value does not fit; `None` for a column of a

@@ -1,7 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 
-use crate::kernels;
 use crate::layers::{Init, Linear, RecurrentCell, SequenceLayout};
 use crate::rng::Rng;
 

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 
+use crate::kernels;
 use crate::layers::{Init, Linear, RecurrentCell, SequenceLayout};
 use crate::rng::Rng;
 
@@ -72,6 +73,10 @@ pub fn recurrence(
     let ([n, width], [d, _]) = (gates.dims(), weight.dims());
     assert_eq!(n, layout.n_rows(), "a row for each item");
     assert_eq!(width, cell.n_gates() * d, "the gates of a state of {d}");
+    #[cfg(feature = "flex")]
+    if kernels::fused(&gates) {
+        return kernels::apply_3(kernels::Recurrence { cell, layout: layout.clone() }, gates, weight, bias);
+    }
     composed(gates, weight, bias, cell, layout)
 }
 
@@ -193,6 +198,35 @@ mod tests {
                     |x| exact(cell, lengths, d, x),
                 );
             }
+        }
+    }
+
+    #[test]
+    fn many_parts_equal_the_composed_operation_on_any_number_of_threads() {
+        let (lengths, d) = ((0..90).map(|i| i * 7 % 41), 12);
+        let layout = SequenceLayout::new(lengths);
+        for cell in CELLS {
+            let (n, width) = (layout.n_rows(), cell.n_gates() * d);
+            let run = || {
+                let device = Device::flex().autodiff();
+                let leaf = |shape: [usize; 2], seed| {
+                    let x = TensorData::new(twin::normal(shape[0] * shape[1], seed), shape);
+                    Tensor::<2>::from_data(x, &device).mul_scalar(0.5).detach().require_grad()
+                };
+                let inputs = [leaf([n, width], 1), leaf([d, width], 2), leaf([1, width], 3)];
+                let [gates, weight, bias] = inputs.clone();
+                let y = recurrence(gates, weight, bias.reshape([width]), cell, &layout);
+                let gradients = y.clone().square().sum().backward();
+                let gradients = inputs.map(|input| read(input.grad(&gradients).unwrap()).unwrap());
+                [vec![read(y.inner()).unwrap()], gradients.to_vec()].concat()
+            };
+            for (found, expected) in run().iter().zip(kernels::composed(run)) {
+                let scale = expected.iter().fold(1e-2f32, |max, x| max.max(x.abs()));
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-4 * scale, "{cell:?}: {found} {expected}");
+                }
+            }
+            twin::is_deterministic(|| run().concat());
         }
     }
 

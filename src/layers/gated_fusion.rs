@@ -1,6 +1,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::layers::linear::linear;
 use crate::layers::{Init, Linear};
 use crate::rng::Rng;
 
@@ -35,11 +36,22 @@ impl GatedFusion {
     /// - content: c, `[n, d_content]`
     /// - output: `[n, d]`
     pub fn forward(&self, x: Tensor<2>, content: Tensor<2>) -> Tensor<2> {
-        let content = content.matmul(self.projection.val());
-        let both = Tensor::cat(vec![x.clone(), content.clone()], 1);
-        let gate = activation::sigmoid(self.gate.forward(both));
-        content.clone() + gate * (x - content)
+        gated_fusion(x, content, self.projection.val(), self.gate.weight.val(), self.gate.bias.val())
     }
+}
+
+/// [`GatedFusion`] with these P, W and b.
+fn gated_fusion(
+    x: Tensor<2>,
+    content: Tensor<2>,
+    projection: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<2> {
+    let content = content.matmul(projection);
+    let both = Tensor::cat(vec![x.clone(), content.clone()], 1);
+    let gate = activation::sigmoid(linear(both, weight, bias, None));
+    content.clone() + gate * (x - content)
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -53,14 +65,10 @@ mod tests {
             let sizes = [n * d, n * d_content, d_content * d, 2 * d * d, d];
             let inputs: Vec<_> = (0..).zip(sizes).map(|(seed, size)| twin::normal(size, seed)).collect();
             let fuse = |x: &[Tensor<1>]| {
-                let gate = Linear {
-                    weight: Param::from_tensor(x[3].clone().reshape([2 * d, d])),
-                    bias: Param::from_tensor(x[4].clone()),
-                };
-                let projection = Param::from_tensor(x[2].clone().reshape([d_content, d]));
-                let layer = GatedFusion { projection, gate };
-                let y = layer.forward(x[0].clone().reshape([n, d]), x[1].clone().reshape([n, d_content]));
-                y.reshape([n * d])
+                let matrix = |i: usize, shape: [usize; 2]| x[i].clone().reshape(shape);
+                let (x, bias) = (matrix(0, [n, d]), x[4].clone());
+                let (content, projection) = (matrix(1, [n, d_content]), matrix(2, [d_content, d]));
+                gated_fusion(x, content, projection, matrix(3, [2 * d, d]), bias).reshape([n * d])
             };
             let exact = |x: &[Vec<f64>]| {
                 let mut y = Vec::new();

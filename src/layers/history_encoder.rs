@@ -16,19 +16,25 @@ use crate::rng::Rng;
 /// |---|---|---|---|
 /// | `n_blocks` | transformer | transformer blocks | ≥ 1 |
 /// | `n_heads` | transformer | heads of the attention | a divisor of the width of the item vectors |
+/// | `pooling` | transformer | of what it gives for the items | |
 /// | `d_state` | GRU, LSTM | width of the state | ≥ 1 |
 ///
 /// In JSON a pooling stands for itself: `"mean"`, `{"recency": {"n_scales": 4}}`, `{"gru": {"d_state": 64}}`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryEncoderConfig {
-    /// Causal self-attention with learned positions (Kang & McAuley 2018), and the mean of what it gives for the
+    /// Causal self-attention with learned positions (Kang & McAuley 2018), and a pooling of what it gives for the
     /// items.
+    ///
+    /// What it gives for an item is the same in every prefix that holds the item. So the plain mean tells little of
+    /// which was the newest; [`Pooling::Recency`] does.
     Transformer {
         /// The number of blocks.
         n_blocks: usize,
         /// The number of heads of the attention.
         n_heads: usize,
+        /// How its outputs become one vector.
+        pooling: Pooling,
     },
     /// The last state of a [`RecurrentCell::Gru`] (Hidasi et al. 2016, "Session-based recommendations with
     /// recurrent neural networks").
@@ -66,14 +72,15 @@ impl HistoryEncoderConfig {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<HistoryEncoder> {
-        // Where nothing depends on the length, it is checked all the same.
-        let mean = Pooling::Mean.init(max_len, device)?;
+        if max_len == 0 {
+            return Err(Error::config("HistoryEncoder::max_len", "at least 1", 0));
+        }
         match self {
             Self::Pooling(pooling) => Ok(HistoryEncoder::Pooling(pooling.init(max_len, device)?)),
             Self::Transformer { n_blocks: 0, .. } => {
                 Err(Error::config("HistoryEncoderConfig::n_blocks", "at least 1", 0))
             }
-            Self::Transformer { n_blocks, n_heads } => {
+            Self::Transformer { n_blocks, n_heads, pooling } => {
                 let block = TransformerBlockConfig::new(d).with_heads(n_heads).with_dropout(dropout);
                 block.validate()?;
                 // Glorot & Bengio 2010, eq. 12.
@@ -82,7 +89,7 @@ impl HistoryEncoderConfig {
                     positions: positions.param([max_len, d], rng, device),
                     blocks: (0..n_blocks).map(|_| block.init(rng, device)).collect::<Result<_>>()?,
                     norm: LayerNorm::new(d, device),
-                    pooling: mean,
+                    pooling: pooling.init(max_len, device)?,
                 }))
             }
             Self::Gru { d_state: 0 } | Self::Lstm { d_state: 0 } => {
@@ -102,8 +109,7 @@ impl HistoryEncoderConfig {
     /// The width of what comes out, for item vectors of width `d`.
     pub fn d_output(self, d: usize) -> usize {
         match self {
-            Self::Pooling(pooling) => pooling.n_outputs() * d,
-            Self::Transformer { .. } => d,
+            Self::Pooling(pooling) | Self::Transformer { pooling, .. } => pooling.n_outputs() * d,
             Self::Gru { d_state } | Self::Lstm { d_state } => d_state,
         }
     }
@@ -114,7 +120,7 @@ impl HistoryEncoderConfig {
 pub enum HistoryEncoder {
     /// Weighted means.
     Pooling(HistoryPooling),
-    /// A transformer with mean pooling.
+    /// A transformer with weighted means of its outputs.
     Transformer(TransformerEncoder),
     /// A recurrent layer.
     Recurrent(Recurrent),
@@ -183,19 +189,18 @@ fn columns_of(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<3> {
     x.reshape([len, b, d])
 }
 
-/// Item vectors with learned positions, causal transformer blocks, and the mean over the items.
+/// Item vectors with learned positions, causal transformer blocks, and weighted means over the items.
 #[derive(Module, Debug)]
 pub struct TransformerEncoder {
     /// `[max_len, d]`; the newest item of a history has the last row
     positions: Param<Tensor<2>>,
     blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
-    /// The masked mean, which has no weights to learn.
     pooling: HistoryPooling,
 }
 
 impl TransformerEncoder {
-    /// What the blocks make of every item, before the mean.
+    /// What the blocks make of every item, before the pooling.
     fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
         if layout.n_rows() == 0 {
             return x;

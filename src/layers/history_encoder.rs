@@ -1,12 +1,12 @@
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layers::time_first::{columns, last_rows, time_first, validity};
 use crate::layers::{
-    HistoryPooling, Init, LayerNorm, Pooling, Recurrent, RecurrentCell, SequenceLayout, TransformerBlock,
-    TransformerBlockConfig, gather, id_tensor, sequence_embedding,
+    HistoryPooling, Pooling, Recurrent, RecurrentCell, SequenceLayout, TransformerBlockConfig,
+    TransformerEncoder, gather, id_tensor,
 };
 use crate::rng::Rng;
 
@@ -82,15 +82,9 @@ impl HistoryEncoderConfig {
             }
             Self::Transformer { n_blocks, n_heads, pooling } => {
                 let block = TransformerBlockConfig::new(d).with_heads(n_heads).with_dropout(dropout);
-                block.validate()?;
-                // Glorot & Bengio 2010, eq. 12.
-                let positions = Init::Normal { std: (2.0 / (max_len + d) as f64).sqrt() };
-                Ok(HistoryEncoder::Transformer(TransformerEncoder {
-                    positions: positions.param([max_len, d], rng, device),
-                    blocks: (0..n_blocks).map(|_| block.init(rng, device)).collect::<Result<_>>()?,
-                    norm: LayerNorm::new(d, device),
-                    pooling: pooling.init(max_len, device)?,
-                }))
+                let pooling = pooling.init(max_len, device)?;
+                let encoder = TransformerEncoder::new(n_blocks, block, pooling, rng, device)?;
+                Ok(HistoryEncoder::Transformer(encoder))
             }
             Self::Gru { d_state: 0 } | Self::Lstm { d_state: 0 } => {
                 Err(Error::config("HistoryEncoderConfig::d_state", "at least 1", 0))
@@ -155,7 +149,7 @@ impl HistoryEncoder {
         let (x, pooling) = match self {
             Self::Pooling(pooling) => (columns_of(x, layout), pooling),
             Self::Transformer(encoder) => {
-                (time_first(encoder.forward(x, layout, rng), layout), &encoder.pooling)
+                (time_first(encoder.forward(x, layout, rng), layout), encoder.pooling())
             }
             Self::Recurrent(layer) => return gather(layer.forward(x, layout), rows.to_vec()),
         };
@@ -174,7 +168,7 @@ impl HistoryEncoder {
         let (x, pooling) = match self {
             Self::Pooling(pooling) => (columns_of(x, layout), pooling),
             Self::Transformer(encoder) => {
-                (time_first(encoder.forward(x, layout, None), layout), &encoder.pooling)
+                (time_first(encoder.forward(x, layout, None), layout), encoder.pooling())
             }
             Self::Recurrent(layer) => return last_rows(layer.forward(x, layout), layout),
         };
@@ -187,29 +181,4 @@ impl HistoryEncoder {
 fn columns_of(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<3> {
     let ([len, b], [_, d]) = (columns(layout), x.dims());
     x.reshape([len, b, d])
-}
-
-/// Item vectors with learned positions, causal transformer blocks, and weighted means over the items.
-#[derive(Module, Debug)]
-pub struct TransformerEncoder {
-    /// `[max_len, d]`; the newest item of a history has the last row
-    positions: Param<Tensor<2>>,
-    blocks: Vec<TransformerBlock>,
-    norm: LayerNorm,
-    pooling: HistoryPooling,
-}
-
-impl TransformerEncoder {
-    /// What the blocks make of every item, before the pooling.
-    fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        if layout.n_rows() == 0 {
-            return x;
-        }
-        let rows: Vec<u32> = (0..layout.n_rows() as u32).collect();
-        let mut x = sequence_embedding(x, self.positions.val(), &rows, layout, 0.0, None);
-        for block in &self.blocks {
-            x = block.forward(x, layout, rng.as_deref_mut());
-        }
-        self.norm.forward(x)
-    }
 }

@@ -22,6 +22,7 @@ pub(crate) mod row_tape;
 mod sequence_embedding;
 mod time_first;
 mod transformer;
+mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
@@ -31,7 +32,7 @@ pub(crate) use embedding::check_ids;
 pub use embedding::{Embedding, TableUpdate};
 use embedding_bag::{embedding_bag, gather, sum_by_position, unique};
 pub use gated_fusion::GatedFusion;
-pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig, TransformerEncoder};
+pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig};
 pub use init::Init;
 pub use item_content::ItemContent;
 pub use l2_normalize::l2_normalize;
@@ -46,6 +47,7 @@ pub(crate) use recent_items::recent_items;
 pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
+pub use transformer_encoder::TransformerEncoder;
 
 pub use crate::kernels::{RecurrentCell, SequenceLayout};
 

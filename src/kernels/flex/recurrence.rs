@@ -90,6 +90,7 @@ impl<'a> Weights<'a> {
 }
 
 /// What the way back knows of the rows of a part.
+#[derive(Clone, Copy)]
 struct Known<'a> {
     states: &'a [f32],
     gates: &'a [f32],
@@ -101,13 +102,6 @@ struct Steps {
     /// The first row of each, counted from the first of the part.
     starts: Vec<usize>,
     n_active: Vec<usize>,
-}
-
-impl Steps {
-    /// The number of rows before those of step t, where the rows lie step by step.
-    fn offset(&self, t: usize) -> usize {
-        self.n_active[..t].iter().sum()
-    }
 }
 
 impl Recurrence {
@@ -185,41 +179,19 @@ impl Recurrence {
         // Step by step: the gradients of ĥ, and of the rows that have a predecessor its state.
         let mut grad_hidden = buffer::take(grad_gates.len());
         let mut before = buffer::take(known.states.len() - b * d);
-        let zeros = vec![0.0; width + d];
+        let mut offset = known.states.len() / d.max(1);
         for (t, &n) in steps.n_active.iter().enumerate().rev() {
-            let offset = steps.offset(t);
+            offset -= n;
+            let starts = &steps.starts[..n];
+            if t > 0 {
+                let before = &mut before[(offset - b) * d..];
+                for (before, start) in before.chunks_exact_mut(d).zip(starts) {
+                    before.copy_from_slice(&known.states[(start + t - 1) * d..][..d]);
+                }
+            }
             let hidden = &mut grad_hidden[offset * width..(offset + n) * width];
             let (grad_h, grad_c) = (&mut grad_h[..n * d], &mut grad_c[..n * d]);
-            for (i, start) in steps.starts[..n].iter().enumerate() {
-                let row = start + t;
-                let (state, gates) = match t {
-                    0 => (&zeros[..d], &zeros[..]),
-                    _ => (
-                        &known.states[(row - 1) * d..][..d],
-                        &known.gates[(row - 1) * (width + d)..][..width + d],
-                    ),
-                };
-                if t > 0 {
-                    before[(offset - b + i) * d..][..d].copy_from_slice(state);
-                }
-                let back = Back {
-                    kept: &known.gates[row * (width + d)..][..width + d],
-                    h_before: state,
-                    c_before: &gates[width..],
-                    grad: &known.grad[row * d..][..d],
-                };
-                let (grad_h, grad_c) = (&mut grad_h[i * d..][..d], &mut grad_c[i * d..][..d]);
-                let input = &mut grad_gates[row * width..][..width];
-                let hidden = &mut hidden[i * width..][..width];
-                let cell = self.cell;
-                simd::vectorized(
-                    #[inline(always)]
-                    move || match cell {
-                        RecurrentCell::Gru => back.gru(grad_h, input, hidden),
-                        RecurrentCell::Lstm => back.lstm(grad_h, grad_c, input, hidden),
-                    },
-                );
-            }
+            self.step_back(t, starts, known, [grad_h, grad_c, grad_gates, hidden], width);
             if t > 0 {
                 let hidden = Matrix::new(hidden, n, width);
                 MatrixMut::new(grad_h, n, d).add(hidden, weights.matrix().t());
@@ -229,6 +201,43 @@ impl Recurrence {
         buffer::give(grad_hidden);
         buffer::give(before);
         grads
+    }
+
+    /// Step t of the sequences that have it: ∂h and ∂c become those of the step before, but for what reaches h through
+    /// the weights; ∂x̂ are written to their rows, ∂ĥ one behind the other.
+    fn step_back(
+        &self,
+        t: usize,
+        starts: &[usize],
+        known: Known<'_>,
+        [grad_h, grad_c, grad_gates, grad_hidden]: [&mut [f32]; 4],
+        width: usize,
+    ) {
+        let (cell, d) = (self.cell, grad_h.len() / starts.len().max(1));
+        let zeros = &vec![0.0; d][..];
+        simd::vectorized(
+            #[inline(always)]
+            move || {
+                for (i, start) in starts.iter().enumerate() {
+                    let row = start + t;
+                    let (h_before, c_before) = match t {
+                        0 => (zeros, zeros),
+                        _ => {
+                            (&known.states[(row - 1) * d..][..d], &known.gates[row * (width + d) - d..][..d])
+                        }
+                    };
+                    let kept = &known.gates[row * (width + d)..][..width + d];
+                    let back = Back { kept, h_before, c_before, grad: &known.grad[row * d..][..d] };
+                    let (grad_h, grad_c) = (&mut grad_h[i * d..][..d], &mut grad_c[i * d..][..d]);
+                    let input = &mut grad_gates[row * width..][..width];
+                    let hidden = &mut grad_hidden[i * width..][..width];
+                    match cell {
+                        RecurrentCell::Gru => back.gru(grad_h, input, hidden),
+                        RecurrentCell::Lstm => back.lstm(grad_h, grad_c, input, hidden),
+                    }
+                }
+            },
+        );
     }
 
     /// Σ hᵀ ∂ĥ and Σ ∂ĥ; the first `b` rows have no state before them.

@@ -11,7 +11,7 @@ use recsys::burn::module::{Module, Param};
 use recsys::burn::tensor::{Device, Int, Tensor, TensorData};
 use recsys::kernels::composed;
 use recsys::layers::{
-    Activation, Embedding, Init, LayerNorm, Linear, MultiHotEmbedding, SequenceLayout, TableUpdate,
+    Activation, Embedding, Init, LayerNorm, Linear, MultiHot, MultiHotEmbedding, SequenceLayout, TableUpdate,
     causal_attention, dropout, dropout_add, l2_normalize, sequence_embedding,
 };
 use recsys::losses::{SharedCandidates, binary_cross_entropy, candidate_logits};
@@ -117,8 +117,9 @@ fn embeddings(c: &mut Criterion) {
     let users = ids(1_024, 6_040);
     both_ways(c, "embedding/1024_of_6040", |_| table.forward(&users));
     let categories = [0, 5, 11];
-    let categories: Vec<&[u32]> = (0..N_ITEMS).map(|item| &categories[..1 + item % 3]).collect();
-    let bags = MultiHotEmbedding::new(18, &categories, D, init, TableUpdate::Dense, rng, &device());
+    let multi_hot = |item| MultiHot { cold: false, categories: &categories[..1 + item % 3] };
+    let items: Vec<_> = (0..N_ITEMS).map(multi_hot).collect();
+    let bags = MultiHotEmbedding::new(18, &items, D, init, TableUpdate::Dense, rng, &device());
     let items = ids(3_200, N_ITEMS);
     both_ways(c, "multi_hot_embedding/3200", |_| bags.forward(&items));
 }

@@ -1,7 +1,7 @@
 //! Weights that `tests/pytorch/write_weights.py` wrote give PyTorch's logits.
 #![cfg(all(feature = "flex", feature = "safetensors"))]
 
-use recsys::layers::{MlpConfig, Pooling};
+use recsys::layers::{HistoryEncoderConfig, MlpConfig, Pooling};
 use recsys::models::recall::{SasrecConfig, TwoTowerConfig};
 use recsys::persistence::{WeightLayout, load_safetensors};
 use recsys::prelude::*;
@@ -17,6 +17,8 @@ struct Expected {
     histories: Vec<Vec<u32>>,
     sasrec: Vec<Vec<f32>>,
     two_tower: Vec<Vec<f32>>,
+    two_tower_gru: Vec<Vec<f32>>,
+    two_tower_lstm: Vec<Vec<f32>>,
 }
 
 fn expected() -> Expected {
@@ -46,16 +48,22 @@ fn sasrec() {
 }
 
 #[test]
-fn two_tower() {
+fn two_towers() {
     let mlp = MlpConfig::new(D).with_hidden([2 * D]);
-    let config = TwoTowerConfig {
-        d_embedding: D,
-        query_mlp: mlp.clone(),
-        item_mlp: mlp,
-        pooling: Pooling::Recency { n_scales: 3 },
-        max_len: 6,
-        ..TwoTowerConfig::default()
-    };
     let features = ItemFeatures::new(4, expected().categories).unwrap();
-    check("two_tower", config.init(0, &features, 1, &Device::flex()).unwrap(), &expected().two_tower);
+    for (name, history, logits) in [
+        ("two_tower", Pooling::Recency { n_scales: 3 }.into(), expected().two_tower),
+        ("two_tower_gru", HistoryEncoderConfig::Gru { d_state: 5 }, expected().two_tower_gru),
+        ("two_tower_lstm", HistoryEncoderConfig::Lstm { d_state: 5 }, expected().two_tower_lstm),
+    ] {
+        let config = TwoTowerConfig {
+            d_embedding: D,
+            query_mlp: mlp.clone(),
+            item_mlp: mlp.clone(),
+            history,
+            max_len: 6,
+            ..TwoTowerConfig::default()
+        };
+        check(name, config.init(0, &features, 1, &Device::flex()).unwrap(), &logits);
+    }
 }

@@ -7,14 +7,16 @@ mod common;
 use std::process::Command;
 
 use common::check_recaller;
-use recsys::layers::{MlpConfig, Pooling, TableUpdate};
+use recsys::features::ItemVectors;
+use recsys::layers::{HistoryEncoderConfig, MlpConfig, Pooling, TableUpdate};
 use recsys::losses::RetrievalLoss;
-use recsys::metrics::{Evaluation, HeldOut, RankingMetric, evaluate};
+use recsys::metrics::{Evaluation, HeldOut, HeldOutUser, RankingMetric, evaluate};
 use recsys::models::recall::{
     EmbeddingRecaller, FALLBACK_CHANNEL, PopularityRecaller, TwoTower, TwoTowerConfig,
 };
 use recsys::persistence::EmbeddingBundle;
 use recsys::prelude::*;
+use recsys::samplers::PopularitySampler;
 use recsys::training::{RetrievalBatches, Trainer, TrainingConfig};
 
 fn data() -> (Dataset, Split) {
@@ -48,6 +50,20 @@ fn fit(config: &TwoTowerConfig, epochs: usize) -> TwoTower {
     let training = TrainingConfig::default().with_epochs(epochs).with_learning_rate(5e-3);
     Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model
 }
+
+const TRANSFORMER: HistoryEncoderConfig = transformer(1, 2, Pooling::Recency { n_scales: 2 });
+
+const fn transformer(n_blocks: usize, n_heads: usize, pooling: Pooling) -> HistoryEncoderConfig {
+    HistoryEncoderConfig::Transformer { n_blocks, n_heads, pooling }
+}
+
+const ENCODERS: [HistoryEncoderConfig; 5] = [
+    HistoryEncoderConfig::Pooling(Pooling::Mean),
+    HistoryEncoderConfig::Pooling(Pooling::Recency { n_scales: 4 }),
+    TRANSFORMER,
+    HistoryEncoderConfig::Gru { d_state: 16 },
+    HistoryEncoderConfig::Lstm { d_state: 16 },
+];
 
 fn index(model: &TwoTower) -> Box<dyn VectorIndex> {
     let vectors = model.item_vectors().unwrap();
@@ -100,20 +116,227 @@ fn every_loss_beats_popularity() {
     assert!(baseline.mean(RankingMetric::Recall, 10).unwrap() > 0.0);
 }
 
+/// Most steps of the data go from an item to one of its few successors.
 #[test]
-fn recency_sees_the_order_that_the_mean_does_not() {
-    let config = small(RetrievalLoss::FullSoftmax);
-    let recency = evaluate_test(&recaller(fit(&config, 15)));
-    let mean = evaluate_test(&recaller(fit(&TwoTowerConfig { pooling: Pooling::Mean, ..config }, 15)));
-    let recall = recency.compare("recency", &mean, "mean", 1).unwrap().metric("recall@10").unwrap();
-    assert!(recall.difference.interval.unwrap().low > 0.05, "{recall:?}");
+fn every_other_encoder_sees_the_order_that_the_mean_does_not() {
+    let config = |history| TwoTowerConfig { history, ..small(RetrievalLoss::FullSoftmax) };
+    let mean = evaluate_test(&recaller(fit(&config(ENCODERS[0]), 15)));
+    for encoder in &ENCODERS[1..] {
+        let found = evaluate_test(&recaller(fit(&config(*encoder), 15)));
+        let comparison = found.compare("encoder", &mean, "mean", 1).unwrap();
+        let recall = comparison.metric("recall@10").unwrap();
+        println!("{encoder:?}: {:.3}, mean {:.3}", recall.a, recall.b);
+        assert!(recall.difference.interval.unwrap().low > 0.05, "{encoder:?}: {recall:?}");
+    }
+}
+
+/// The mean of a transformer's outputs with the user's id, and the symmetric loss with a learned temperature, where
+/// taste tells more than order.
+#[test]
+fn a_transformer_with_the_loss_of_clip_learns_tastes() {
+    let data = SyntheticConfig::new(300, 120, 9_000, 5).with_follow_probability(0.1).generate().unwrap();
+    let split = Split::leave_one_out(data.interactions());
+    let loss = RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: true, n_negatives: 32, n_hard: None };
+    let history = transformer(1, 2, Pooling::Mean);
+    let config = TwoTowerConfig { history, user_embedding: true, ..small(loss) };
+    let model = config.init(data.n_users(), &ItemFeatures::none(120), 1, &Device::flex()).unwrap();
+    let batches = RetrievalBatches::new(&split.train, loss, config.max_len).unwrap();
+    let batches = batches.with_batch_size(16).unwrap().with_seed(2);
+    let training = TrainingConfig::default().with_epochs(15).with_learning_rate(5e-3);
+    let model = Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model;
+
+    let held_out = HeldOut::test(&split.train, &split.validation, &split.test).unwrap();
+    let popularity = || PopularityRecaller::fit(&split.train);
+    let found = EmbeddingRecaller::exact(model, Box::new(popularity())).unwrap();
+    let [found, baseline] = [&found as &dyn Recaller, &popularity()]
+        .map(|recaller| evaluate(recaller, &held_out, &[10]).unwrap());
+    let comparison = found.compare("two-tower", &baseline, "popularity", 1).unwrap();
+    let recall = comparison.metric("recall@10").unwrap();
+    println!("{:.3}, popularity {:.3}", recall.a, recall.b);
+    assert!(recall.difference.interval.unwrap().low > 0.0, "{recall:?}");
+}
+
+#[test]
+fn a_history_is_encoded_alike_alone_and_in_a_batch() {
+    let many: Vec<ItemId> = (0..45).map(|i| ItemId(i * 7 % 120)).collect();
+    let histories = [&many[..3], &[], &many[..1], &many[..], &many[25..], &[ItemId(5), ItemId(5), ItemId(5)]];
+    for history in ENCODERS {
+        let model = fit(&TwoTowerConfig { history, ..small(sampled_softmax()) }, 1);
+        let d = model.dim();
+        let encode = |histories: &[&[ItemId]]| {
+            let queries: Vec<_> = histories.iter().map(|history| Query::new(history)).collect();
+            model.encode(&queries.iter().collect::<Vec<_>>()).unwrap()
+        };
+        let together = encode(&histories);
+        for (history, expected) in histories.iter().zip(together.chunks(d)) {
+            for (found, expected) in encode(&[history]).iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{history:?}: {found} {expected}");
+            }
+        }
+        assert_eq!(together[3 * d..4 * d], together[4 * d..5 * d], "the last 20 items count");
+        assert!(encode(&[&[], &[]]).iter().all(|x| x.is_finite()));
+        assert!(encode(&[]).is_empty());
+        let unknown = [ItemId(3), ItemId(120)];
+        let error = model.encode(&[&Query::new(&unknown)]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::IdOutOfRange { id: 120, bound: 120, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_learned_temperature_stays_above_its_bound() {
+    // A step of 0.1 on logits this small asks for far lower ones.
+    let config = TwoTowerConfig { temperature: 0.01, ..small(RetrievalLoss::FullSoftmax) };
+    let (data, split) = data();
+    let features = ItemFeatures::none(data.n_items());
+    let model = config.init(data.n_users(), &features, 1, &Device::flex()).unwrap();
+    let batches = RetrievalBatches::new(&split.train, config.loss, config.max_len).unwrap();
+    let training = TrainingConfig::default().with_epochs(1).with_learning_rate(0.1);
+    let fitted = Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap();
+    assert!(fitted.model.temperature() >= 0.01 * (1.0 - 1e-5), "{}", fitted.model.temperature());
+    let below = TwoTowerConfig { temperature: 0.009, ..config };
+    assert!(below.validate().is_err());
+    assert!(TwoTowerConfig { learn_temperature: false, ..below }.validate().is_ok());
+}
+
+/// Every tenth item.
+fn is_cold(item: ItemId) -> bool {
+    item.0 % 10 == 3
+}
+
+/// The genres of the items as vectors of zeros and ones.
+fn genre_vectors(features: &ItemFeatures) -> ItemVectors {
+    let mut values = vec![0.0; features.n_items() * features.n_features()];
+    for (row, genres) in values.chunks_mut(features.n_features()).zip(features.iter()) {
+        genres.iter().for_each(|&genre| row[genre as usize] = 1.0);
+    }
+    ItemVectors::new(features.n_features(), values).unwrap()
+}
+
+/// Trained without a tenth of the items, with their genres as content or without.
+fn fit_cold(with_content: bool, id_dropout: f64) -> TwoTower {
+    let data = data().0;
+    let train = data.interactions().clone().retain(|row| !is_cold(row.item));
+    let mut features = ItemFeatures::none(data.n_items());
+    if with_content {
+        let vectors = genre_vectors(&ItemFeatures::genres(data.item_table().unwrap()));
+        features = features.with_vectors(vectors).unwrap().with_cold(&train).unwrap();
+        assert_eq!(features.cold().len(), 12);
+    }
+    let loss = RetrievalLoss::InBatchSoftmax { log_q: true, symmetric: false, n_negatives: 32, n_hard: None };
+    let config = TwoTowerConfig { id_dropout, ..small(loss) };
+    let model = config.init(data.n_users(), &features, 1, &Device::flex()).unwrap();
+    let mut counts = vec![0; data.n_items()];
+    train.items().iter().for_each(|item| counts[item.index()] += 1);
+    let batches = RetrievalBatches::new(&train, config.loss, config.max_len).unwrap();
+    let batches = batches.with_sampler(PopularitySampler::new(&counts, 0.0).unwrap()).unwrap();
+    let batches = batches.with_batch_size(16).unwrap().with_seed(2);
+    let training = TrainingConfig::default().with_epochs(10).with_learning_rate(5e-3);
+    Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model
+}
+
+/// A question for each interaction of each user with a cold item, after five others.
+fn cold_questions() -> HeldOut {
+    let interactions = data().0.interactions().clone();
+    let mut questions = Vec::new();
+    for (user, items) in Sequences::new(&interactions).iter() {
+        for (t, &item) in items.iter().enumerate().filter(|(t, item)| *t > 4 && is_cold(**item)) {
+            let history = items[..t].to_vec();
+            let seen = history.clone();
+            questions.push(HeldOutUser { user, history, seen, relevant: vec![item] });
+        }
+    }
+    HeldOut::new("cold items", "items seen before", 120, questions).unwrap()
+}
+
+#[test]
+fn items_never_seen_in_training_are_found_by_their_content() {
+    let questions = cold_questions();
+    assert!(questions.users().len() > 300);
+    let [ids, content] = [fit_cold(false, 0.0), fit_cold(true, 0.3)]
+        .map(|model| evaluate(&recaller(model), &questions, &[20]).unwrap());
+    let comparison = content.compare("by content", &ids, "by ids", 1).unwrap();
+    let recall = comparison.metric("recall@20").unwrap();
+    println!("recall@20 of cold items: {:.3} by content, {:.3} by ids", recall.a, recall.b);
+    assert!(recall.difference.interval.unwrap().low > 0.1 && recall.a > 0.5, "{recall:?}");
+}
+
+#[test]
+fn new_items_are_encoded_as_if_they_had_been_there() {
+    let model = fit_cold(true, 0.3);
+    let (d, n) = (model.dim(), model.n_items());
+    let all = genre_vectors(&ItemFeatures::genres(data().0.item_table().unwrap()));
+    // Item 13 is cold: its twin behind the last item has its content.
+    let twin = ItemVectors::new(all.dim(), all.row(ItemId(13)).to_vec()).unwrap();
+    let more = ItemFeatures::none(1).with_vectors(twin).unwrap();
+    let grown = model.with_cold_items(&more).unwrap();
+    assert_eq!((grown.n_items(), grown.item_features().cold().len()), (n + 1, 13));
+    let (before, after) = (model.item_vectors().unwrap(), grown.item_vectors().unwrap());
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(near(&before, &after) && near(&before[13 * d..14 * d], &after[n * d..]));
+    let encode = |item| grown.encode(&[&Query::new(&[ItemId(2), item])]).unwrap();
+    assert!(near(&encode(ItemId(13)), &encode(ItemId(n as u32))));
+    assert!(!near(&encode(ItemId(13)), &encode(ItemId(12))));
+    assert!(model.with_cold_items(&ItemFeatures::none(1)).is_err(), "items without content");
+}
+
+#[test]
+fn content_is_saved_once_with_the_model() {
+    let model = fit_cold(true, 0.3);
+    let d_content = model.d_content().unwrap();
+    let more = ItemVectors::new(d_content, vec![0.5; d_content]).unwrap();
+    let model = model.with_cold_items(&ItemFeatures::none(1).with_vectors(more).unwrap()).unwrap();
+    assert!(model.item_features().vectors().is_none(), "they are among the weights");
+    let data = data().0;
+    let interactions = Interactions::from_rows(data.n_users(), 121, data.interactions().iter()).unwrap();
+    let bundle = EmbeddingBundle {
+        index: index(&model),
+        model,
+        popularity: PopularityRecaller::fit(&interactions),
+        users: data.users().clone(),
+        items: Vocab::from_ints((0..121).collect()).unwrap(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("with_content");
+    bundle.save(&path).unwrap();
+    let loaded = EmbeddingBundle::<TwoTower>::load(&path, &Device::flex()).unwrap();
+    assert_eq!(loaded.model.item_features(), bundle.model.item_features());
+    assert_eq!(loaded.model.item_vectors().unwrap(), bundle.model.item_vectors().unwrap());
+    assert_eq!(answers(loaded), answers(bundle));
+}
+
+#[test]
+fn settings_of_the_first_format_are_read() {
+    for (history, json) in [
+        (ENCODERS[0], serde_json::json!("mean")),
+        (ENCODERS[1], serde_json::json!({ "recency": { "n_scales": 4 } })),
+    ] {
+        let config = TwoTowerConfig { history, ..small(sampled_softmax()) };
+        let mut old = serde_json::json!(config);
+        let settings = old.as_object_mut().unwrap();
+        assert_eq!(settings.remove("history"), Some(json.clone()));
+        settings.remove("id_dropout");
+        settings.insert("pooling".into(), json);
+        assert_eq!(serde_json::from_value::<TwoTowerConfig>(old).unwrap(), config);
+    }
+    for history in &ENCODERS[2..] {
+        let json = serde_json::json!(history);
+        assert_eq!(serde_json::from_value::<HistoryEncoderConfig>(json).unwrap(), *history);
+    }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_beside_other_threads() {
-    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+    let cases = [
+        (TableUpdate::Dense, ENCODERS[1], 0.0),
+        (TableUpdate::Sparse, ENCODERS[1], 0.2),
+        (TableUpdate::Dense, TRANSFORMER, 0.2),
+        (TableUpdate::Dense, ENCODERS[3], 0.0),
+        (TableUpdate::Sparse, ENCODERS[4], 0.0),
+    ];
+    for (table_update, history, id_dropout) in cases {
         let bits = move || -> Vec<u32> {
-            let model = fit(&TwoTowerConfig { table_update, ..small(sampled_softmax()) }, 2);
+            let config = TwoTowerConfig { table_update, history, id_dropout, ..small(sampled_softmax()) };
+            let model = fit(&config, 2);
             model.item_vectors().unwrap().iter().map(|number| number.to_bits()).collect()
         };
         let alone = bits();
@@ -126,8 +349,10 @@ fn the_same_seed_gives_the_same_bits_beside_other_threads() {
 
 #[test]
 fn keeps_the_contract() {
-    for user_embedding in [false, true] {
-        let config = TwoTowerConfig { user_embedding, ..small(sampled_softmax()) };
+    for (user_embedding, history) in
+        ENCODERS.into_iter().flat_map(|history| [(false, history), (true, history)])
+    {
+        let config = TwoTowerConfig { user_embedding, history, ..small(sampled_softmax()) };
         check_recaller(&recaller(fit(&config, 1)), 120);
     }
     let model = fit(&small(sampled_softmax()), 1);
@@ -205,7 +430,13 @@ fn settings_out_of_range_are_errors() {
         TwoTowerConfig { temperature: f64::NAN, ..good.clone() },
         TwoTowerConfig { dropout: 1.0, ..good.clone() },
         TwoTowerConfig { max_len: 0, ..good.clone() },
-        TwoTowerConfig { pooling: Pooling::Recency { n_scales: 0 }, ..good.clone() },
+        TwoTowerConfig { history: Pooling::Recency { n_scales: 0 }.into(), ..good.clone() },
+        TwoTowerConfig { history: transformer(1, 3, Pooling::Mean), ..good.clone() },
+        TwoTowerConfig { history: transformer(0, 1, Pooling::Mean), ..good.clone() },
+        TwoTowerConfig { history: HistoryEncoderConfig::Gru { d_state: 0 }, ..good.clone() },
+        TwoTowerConfig { history: HistoryEncoderConfig::Lstm { d_state: 0 }, ..good.clone() },
+        TwoTowerConfig { max_len: 0, history: ENCODERS[3], ..good.clone() },
+        TwoTowerConfig { id_dropout: 1.0, ..good.clone() },
         TwoTowerConfig { loss: RetrievalLoss::Bpr { n_negatives: 0 }, ..good.clone() },
         TwoTowerConfig { loss: hard_and_symmetric, ..good },
     ];

@@ -1,15 +1,36 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::ItemTable;
-use crate::error::{Error, Location, Result};
+use crate::data::{Interactions, ItemTable};
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::features::ItemVectors;
+use crate::ids::ItemId;
 
-/// The categories of each item: genres, tags, brands, … A list of lists, stored flat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of each item beside its id: categories (genres, tags, brands, …), a list of lists, stored flat; and
+/// one vector each, if there are any. It also says which items are *cold*: those of which nothing can be learned from
+/// interactions.
+///
+/// ```
+/// use recsys::features::ItemVectors;
+/// use recsys::prelude::*;
+///
+/// let row = |user, item| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
+/// let train = Interactions::from_rows(2, 3, [row(0, 0), row(1, 0), row(1, 2)])?;
+/// let colours = ItemVectors::new(3, vec![1., 0., 0.,  0., 1., 0.,  0., 0., 1.])?;
+/// let items = ItemFeatures::none(3).with_vectors(colours)?.with_cold(&train)?;
+/// assert_eq!(items.cold(), [ItemId(1)]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemFeatures {
     n_features: usize,
     /// The categories of item `i` are `features[offsets[i]..offsets[i + 1]]`.
     offsets: Vec<usize>,
     features: Vec<u32>,
+    #[serde(default)]
+    vectors: Option<ItemVectors>,
+    /// In ascending order.
+    #[serde(default)]
+    cold: Vec<ItemId>,
 }
 
 impl ItemFeatures {
@@ -29,7 +50,7 @@ impl ItemFeatures {
             features.extend_from_slice(list);
             offsets.push(features.len());
         }
-        Ok(Self { n_features, offsets, features })
+        Ok(Self { n_features, offsets, features, vectors: None, cold: Vec::new() })
     }
 
     /// The genres of the items of a table.
@@ -39,12 +60,62 @@ impl ItemFeatures {
             n_features: table.genre_names().len(),
             offsets: genres.offsets().to_vec(),
             features: genres.entries().to_vec(),
+            vectors: None,
+            cold: Vec::new(),
         }
     }
 
     /// `n_items` items of which nothing is known.
     pub fn none(n_items: usize) -> Self {
-        Self { n_features: 0, offsets: vec![0; n_items + 1], features: Vec::new() }
+        let offsets = vec![0; n_items + 1];
+        Self { n_features: 0, offsets, features: Vec::new(), vectors: None, cold: Vec::new() }
+    }
+
+    /// With a vector for each item.
+    ///
+    /// # Errors
+    /// Vectors of another number of items.
+    pub fn with_vectors(mut self, vectors: ItemVectors) -> Result<Self> {
+        check_length("number of items with a vector", self.n_items(), vectors.n_items())?;
+        self.vectors = Some(vectors);
+        Ok(self)
+    }
+
+    /// Without vectors.
+    pub fn without_vectors(mut self) -> Self {
+        self.vectors = None;
+        self
+    }
+
+    /// Marks the items without an interaction in the training data as cold.
+    ///
+    /// # Errors
+    /// Interactions with another number of items.
+    pub fn with_cold(mut self, train: &Interactions) -> Result<Self> {
+        check_length("number of items of the interactions", self.n_items(), train.n_items())?;
+        let mut seen = vec![false; self.n_items()];
+        train.items().iter().for_each(|item| seen[item.index()] = true);
+        self.cold = (0..).map(ItemId).zip(seen).filter(|(_, seen)| !seen).map(|(item, _)| item).collect();
+        Ok(self)
+    }
+
+    /// With more items behind these, all of them cold.
+    ///
+    /// # Errors
+    /// Items with other categories, or vectors of another width or on one side alone.
+    pub fn with_cold_items(mut self, more: &Self) -> Result<Self> {
+        check_length("number of categories", self.n_features, more.n_features)?;
+        let width = |features: &Self| features.vectors.as_ref().map_or(0, ItemVectors::dim);
+        check_length("width of the items' vectors", width(&self), width(more))?;
+        if let (Some(mine), Some(theirs)) = (&self.vectors, &more.vectors) {
+            let values = [mine.values(), theirs.values()].concat();
+            self.vectors = Some(ItemVectors::new(mine.dim(), values)?);
+        }
+        let (n_items, start) = (self.n_items(), self.features.len());
+        self.cold.extend((n_items..n_items + more.n_items()).map(|item| ItemId(item as u32)));
+        self.offsets.extend(more.offsets[1..].iter().map(|offset| start + offset));
+        self.features.extend_from_slice(&more.features);
+        Ok(self)
     }
 
     /// The number of items.
@@ -60,5 +131,68 @@ impl ItemFeatures {
     /// The categories of every item, in the order of the ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.offsets.windows(2).map(|bounds| &self.features[bounds[0]..bounds[1]])
+    }
+
+    /// The vectors of the items, if there are any.
+    pub fn vectors(&self) -> Option<&ItemVectors> {
+        self.vectors.as_ref()
+    }
+
+    /// The items of which nothing can be learned from interactions, in ascending order.
+    pub fn cold(&self) -> &[ItemId] {
+        &self.cold
+    }
+
+    /// Whether an item is [cold](Self::cold).
+    pub fn is_cold(&self, item: ItemId) -> bool {
+        self.cold.binary_search(&item).is_ok()
+    }
+}
+
+fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(ErrorKind::LengthMismatch { what, expected, found }.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items() -> ItemFeatures {
+        let features = ItemFeatures::new(3, [&[0, 2][..], &[]]).unwrap();
+        features.with_vectors(ItemVectors::new(2, vec![1.0, 2.0, 3.0, 4.0]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn cold_items_stand_behind_the_others() {
+        let new = ItemFeatures::new(3, [&[1][..]]).unwrap();
+        let more = new.clone().with_vectors(ItemVectors::new(2, vec![5.0, 6.0]).unwrap()).unwrap();
+        let all = items().with_cold_items(&more).unwrap();
+        assert_eq!(all.iter().collect::<Vec<_>>(), [&[0, 2][..], &[], &[1]]);
+        assert_eq!(all.vectors().unwrap().values(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(
+            (all.cold(), all.is_cold(ItemId(2)), all.is_cold(ItemId(1))),
+            (&[ItemId(2)][..], true, false)
+        );
+        let error = items().with_cold_items(&new).unwrap_err();
+        assert_eq!(error.to_string(), "width of the items' vectors: expected 2, found 0");
+        assert!(items().without_vectors().with_cold_items(&new).is_ok());
+        assert!(items().with_cold_items(&ItemFeatures::none(1)).is_err());
+    }
+
+    #[test]
+    fn other_numbers_of_items_are_refused() {
+        let vectors = ItemVectors::new(2, vec![1.0, 2.0]).unwrap();
+        assert!(ItemFeatures::none(2).with_vectors(vectors).is_err());
+        assert!(items().with_cold(&Interactions::from_rows(1, 3, []).unwrap()).is_err());
+        let cold = items().with_cold(&Interactions::from_rows(1, 2, []).unwrap()).unwrap();
+        assert_eq!(cold.cold(), [ItemId(0), ItemId(1)]);
+    }
+
+    #[test]
+    fn features_written_without_vectors_are_read() {
+        let json = r#"{"n_features": 3, "offsets": [0, 2, 2], "features": [0, 2]}"#;
+        assert_eq!(serde_json::from_str::<ItemFeatures>(json).unwrap(), items().without_vectors());
+        let json = serde_json::to_string(&items()).unwrap();
+        assert_eq!(serde_json::from_str::<ItemFeatures>(&json).unwrap(), items());
     }
 }

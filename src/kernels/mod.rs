@@ -13,6 +13,7 @@ mod bags;
 #[cfg(feature = "flex")]
 mod flex;
 mod mask;
+mod recurrent_cell;
 mod rows;
 mod sequence_layout;
 mod simd;
@@ -25,6 +26,8 @@ pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
 pub(crate) use mask::Mask;
+#[doc(hidden)]
+pub use recurrent_cell::RecurrentCell;
 pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;

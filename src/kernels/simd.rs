@@ -73,6 +73,18 @@ pub(super) fn ln_1p(x: f32) -> f32 {
     2.0 * z * p
 }
 
+/// σ(x) = 1 / (1 + e⁻ˣ).
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// tanh x with an absolute error below 3 · 10⁻⁷.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    2.0f32.mul_add(sigmoid(2.0 * x), -1.0)
+}
+
 /// softplus(x) = ln(1 + eˣ), and its slope.
 #[inline(always)]
 fn softplus(x: f32) -> (f32, f32) {
@@ -230,6 +242,18 @@ mod tests {
             cdf += step / 6.0 * (density(x) + 4.0 * density(x + step / 2.0) + density(x + step));
             x += step;
         }
+    }
+
+    #[test]
+    fn sigmoid_and_tanh_are_within_their_errors() {
+        for i in -9_000..9_000 {
+            let x = i as f32 / 100.0;
+            let exact = f64::from(x);
+            assert!((f64::from(sigmoid(x)) - 1.0 / (1.0 + (-exact).exp())).abs() < 2e-7, "σ({x})");
+            assert!((f64::from(tanh(x)) - exact.tanh()).abs() < 3e-7, "tanh({x}) = {}", tanh(x));
+        }
+        assert_eq!((sigmoid(1e30), tanh(-1e30), tanh(1e30)), (1.0, -1.0, 1.0));
+        assert!(sigmoid(-1e30) < 1e-37 && sigmoid(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
     }
 
     #[test]

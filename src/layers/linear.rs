@@ -48,7 +48,8 @@ impl Linear {
     }
 }
 
-fn linear<const D: usize>(
+/// [`Linear`] with these weights.
+pub(super) fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Tensor<1>,

@@ -6,7 +6,10 @@ mod attention;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod gated_fusion;
+mod history_encoder;
 mod init;
+mod item_content;
 mod l2_normalize;
 mod layer_norm;
 mod linear;
@@ -14,9 +17,12 @@ mod mlp;
 mod multi_hot_embedding;
 mod pooling;
 mod recent_items;
+mod recurrent;
 pub(crate) mod row_tape;
 mod sequence_embedding;
+mod time_first;
 mod transformer;
+mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
@@ -25,20 +31,25 @@ pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
 pub use embedding::{Embedding, TableUpdate};
 use embedding_bag::{embedding_bag, gather, sum_by_position, unique};
+pub use gated_fusion::GatedFusion;
+pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig};
 pub use init::Init;
+pub use item_content::ItemContent;
 pub use l2_normalize::l2_normalize;
 pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
-pub use multi_hot_embedding::MultiHotEmbedding;
+pub use multi_hot_embedding::{MultiHot, MultiHotEmbedding};
 pub use pooling::{HistoryPooling, Pooling};
 pub(crate) use recent_items::recent_items;
+pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
+pub use transformer_encoder::TransformerEncoder;
 
-pub use crate::kernels::SequenceLayout;
+pub use crate::kernels::{RecurrentCell, SequenceLayout};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

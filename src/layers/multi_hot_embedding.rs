@@ -7,14 +7,26 @@ use crate::kernels::Bags;
 use crate::layers::{Embedding, Init, TableUpdate, embedding_bag};
 use crate::rng::Rng;
 
+/// An item as [`MultiHotEmbedding`] sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MultiHot<'a> {
+    /// Whether nothing can be learned of the item itself: it has no vector of its own, that is, 0.
+    pub cold: bool,
+    /// Its categories.
+    pub categories: &'a [u32],
+}
+
 /// x(i) = e_id(i) + mean of e_c over the categories c of item i, from **one** table of
-/// `n_items + n_features` rows with **one** gather.
+/// `n_ids + n_features` rows with **one** gather.
 ///
-/// The id `n_items` stands for padding, whose vector is 0.
+/// The `n_ids` items that are not [cold](MultiHot::cold) have a vector e_id of their own. The id `n_items` stands
+/// for padding, whose vector is 0.
 #[derive(Module, Debug)]
 pub struct MultiHotEmbedding {
-    /// `[n_items + n_features, d]`
+    /// `[n_ids + n_features, d]`
     table: Embedding,
+    #[module(skip)]
+    n_ids: usize,
     /// The rows of each item, the id's with weight 1, those of the categories with 1 / their number; and the
     /// empty bag of the padding item.
     #[module(skip)]
@@ -22,26 +34,35 @@ pub struct MultiHotEmbedding {
 }
 
 impl MultiHotEmbedding {
-    /// A fresh table for items with these categories, each in `0..n_features`.
+    /// A fresh table for these items, with categories in `0..n_features`.
     pub fn new(
         n_features: usize,
-        categories: &[&[u32]],
+        items: &[MultiHot<'_>],
         d: usize,
         init: Init,
         update: TableUpdate,
         rng: &mut Rng,
         device: &Device,
     ) -> Self {
-        let n_items = categories.len();
+        let n_ids = items.iter().filter(|item| !item.cold).count();
+        let table = Embedding::new([n_ids + n_features, d], init, update, rng, device);
         let mut bags = Bags::default();
-        for (item, list) in (0..).zip(categories) {
-            let weight = 1.0 / list.len() as f32;
-            let of_category = |&category: &u32| (n_items as u32 + category, weight);
-            bags.push([(item, 1.0)].into_iter().chain(list.iter().map(of_category)));
-        }
-        bags.push([]);
-        let table = Embedding::new([n_items + n_features, d], init, update, rng, device);
-        Self { table, bags: Arc::new(bags) }
+        push_items(&mut bags, items, n_ids);
+        Self { table, n_ids, bags: Arc::new(bags) }
+    }
+
+    /// With more items behind these, all of them cold, with the same table.
+    ///
+    /// # Panics
+    /// If a category is none of the table's.
+    pub fn with_cold_items(&self, categories: &[&[u32]]) -> Self {
+        let n_features = self.table.dims()[0] - self.n_ids;
+        let known = |category: &u32| (*category as usize) < n_features;
+        assert!(categories.iter().copied().flatten().all(known), "a category beyond {n_features}");
+        let mut bags = self.bags.select(&(0..self.n_items() as u32).collect::<Vec<_>>());
+        let items: Vec<_> = categories.iter().map(|categories| MultiHot { cold: true, categories }).collect();
+        push_items(&mut bags, &items, self.n_ids);
+        Self { bags: Arc::new(bags), ..self.clone() }
     }
 
     /// The number of items.
@@ -57,7 +78,29 @@ impl MultiHotEmbedding {
     /// # Panics
     /// If an id is above `n_items`.
     pub fn forward(&self, items: &[u32]) -> Tensor<2> {
-        let mut bags = self.bags.select(items);
+        self.sum(self.bags.select(items))
+    }
+
+    /// As [`forward`](Self::forward), but in training, where there is an `rng`, each e_id becomes 0 with
+    /// probability `p`, so that what is learned of the categories, and of whatever else is known, does without.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_with_id_dropout(&self, items: &[u32], p: f64, rng: Option<&mut Rng>) -> Tensor<2> {
+        let Some(rng) = rng.filter(|_| p > 0.0) else {
+            return self.forward(items);
+        };
+        let mut bags = Bags::default();
+        for &item in items {
+            let (rows, weights) = self.bags.bag(item as usize);
+            let has_id = rows.first().is_some_and(|&row| (row as usize) < self.n_ids);
+            let dropped = usize::from(rng.uniform() < p && has_id);
+            bags.push(rows.iter().copied().zip(weights.iter().copied()).skip(dropped));
+        }
+        self.sum(bags)
+    }
+
+    fn sum(&self, mut bags: Bags) -> Tensor<2> {
         let (source, rows) = self.table.lookup(std::mem::take(&mut bags.rows));
         bags.rows = rows;
         embedding_bag(source, bags)
@@ -69,15 +112,28 @@ impl MultiHotEmbedding {
     }
 }
 
+/// Bags for items, the rows of those that are not cold following those of the bags before, and one for padding.
+fn push_items(bags: &mut Bags, items: &[MultiHot<'_>], n_ids: usize) {
+    let mut next_id = 0;
+    for item in items {
+        let weight = 1.0 / item.categories.len() as f32;
+        let of_category = |&category: &u32| (n_ids as u32 + category, weight);
+        let id = (!item.cold).then_some((next_id, 1.0));
+        next_id += u32::from(!item.cold);
+        bags.push(id.into_iter().chain(item.categories.iter().map(of_category)));
+    }
+    bags.push([]);
+}
+
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use crate::layers::{read, row_tape};
 
     fn layer(update: TableUpdate, device: &Device) -> MultiHotEmbedding {
-        let categories: [&[u32]; 3] = [&[1], &[], &[0, 1]];
+        let items = [&[1][..], &[], &[0, 1]].map(|categories| MultiHot { cold: false, categories });
         let init = Init::Normal { std: 1.0 };
-        MultiHotEmbedding::new(2, &categories, 4, init, update, &mut Rng::new(1), device)
+        MultiHotEmbedding::new(2, &items, 4, init, update, &mut Rng::new(1), device)
     }
 
     #[test]
@@ -97,6 +153,39 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
         assert_eq!(read(layer.all()).unwrap(), read(layer.forward(&[0, 1, 2])).unwrap());
+    }
+
+    #[test]
+    fn cold_items_and_dropped_ids_are_their_categories_alone() {
+        let (device, rng) = (Device::flex(), &mut Rng::new(1));
+        let item = |cold, categories| MultiHot { cold, categories };
+        let items = [item(false, &[1][..]), item(true, &[]), item(true, &[0]), item(false, &[])];
+        let init = Init::Normal { std: 1.0 };
+        let layer = MultiHotEmbedding::new(2, &items, 4, init, TableUpdate::Dense, rng, &device);
+        let table = read(layer.table.weight()).unwrap();
+        let row = |i: usize| table[i * 4..(i + 1) * 4].to_vec();
+        let sum = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).map(|(a, b)| a + b).collect();
+        assert_eq!(table.len(), 4 * 4);
+        let expected = [sum(row(0), row(3)), vec![0.0; 4], row(2), row(1), vec![0.0; 4]];
+        assert_eq!(read(layer.forward(&[0, 1, 2, 3, 4])).unwrap(), expected.concat());
+
+        let more = layer.with_cold_items(&[&[1], &[]]);
+        let expected = [expected[3].clone(), row(3), vec![0.0; 4], vec![0.0; 4]];
+        assert_eq!(more.n_items(), 6);
+        assert_eq!(read(more.forward(&[3, 4, 5, 6])).unwrap(), expected.concat());
+
+        let many = [0; 400];
+        let dropped = |p, rng: Option<&mut Rng>| read(layer.forward_with_id_dropout(&many, p, rng)).unwrap();
+        let found = dropped(0.25, Some(&mut Rng::new(2)));
+        let share = found.chunks(4).filter(|x| **x == row(3)).count() as f64 / 400.0;
+        assert!((share - 0.25).abs() < 0.08, "{share}");
+        assert!(found.chunks(4).all(|x| *x == row(3) || *x == expected_of(&layer, 0)));
+        assert_eq!(dropped(0.25, Some(&mut Rng::new(2))), found);
+        assert_eq!(dropped(0.25, None), dropped(0.0, Some(&mut Rng::new(2))));
+    }
+
+    fn expected_of(layer: &MultiHotEmbedding, item: u32) -> Vec<f32> {
+        read(layer.forward(&[item])).unwrap()
     }
 
     #[test]

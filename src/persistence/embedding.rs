@@ -5,7 +5,7 @@ use burn::tensor::Device;
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
-use crate::features::ItemFeatures;
+use crate::features::{ItemFeatures, ItemVectors};
 use crate::index::{self, VectorIndex};
 use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
@@ -15,6 +15,7 @@ use crate::pipeline::EmbeddingModel;
 
 const CONFIG: &str = "config.json";
 const FEATURES: &str = "item_features.json";
+const CONTENT: &str = "content.json";
 const USERS: &str = "users.json";
 const ITEMS: &str = "items.json";
 const POPULARITY: &str = "popularity.json";
@@ -44,11 +45,17 @@ impl BundledModel for TwoTower {
 
     fn write_settings(&self, writer: &BundleWriter) -> Result<()> {
         writer.write_json(CONFIG, self.config())?;
-        writer.write_json(FEATURES, self.item_features())
+        writer.write_json(FEATURES, self.item_features())?;
+        writer.write_json(CONTENT, &self.d_content())
     }
 
     fn fresh(bundle: &Bundle, n_users: usize, _n_items: usize, device: &Device) -> Result<Self> {
-        let features: ItemFeatures = bundle.read_json(FEATURES)?;
+        let mut features: ItemFeatures = bundle.read_json(FEATURES)?;
+        if let Some(d_content) = bundle.read_json::<Option<usize>>(CONTENT)? {
+            // The content itself is among the weights.
+            let zeros = ItemVectors::new(d_content, vec![0.0; features.n_items() * d_content])?;
+            features = features.with_vectors(zeros)?;
+        }
         bundle.read_json::<TwoTowerConfig>(CONFIG)?.init(n_users, &features, 0, device)
     }
 }

@@ -4,9 +4,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use recsys::layers::{
-    Activation, CausalSelfAttentionConfig, Embedding, Init, LayerNorm, Linear, MlpConfig, MultiHotEmbedding,
-    Pooling, SequenceLayout, TableUpdate, TransformerBlockConfig, dropout_add, l2_normalize, read,
-    sequence_embedding,
+    Activation, CausalSelfAttentionConfig, Embedding, Init, LayerNorm, Linear, MlpConfig, MultiHot,
+    MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate, TransformerBlockConfig, dropout_add,
+    l2_normalize, read, sequence_embedding,
 };
 use recsys::rng::Rng;
 
@@ -120,12 +120,13 @@ fn embeddings() {
     }
     let categories: Vec<Vec<u32>> =
         (0..30u32).map(|item| (0..item % 4).map(|k| (item + k) % 10).collect()).collect();
-    let categories: Vec<&[u32]> = categories.iter().map(Vec::as_slice).collect();
+    let items: Vec<MultiHot<'_>> =
+        categories.iter().map(|list| MultiHot { cold: list.len() == 3, categories: list }).collect();
     let with_padding: Vec<u32> = ids.iter().map(|id| id.min(&30)).copied().collect();
     layer(
         "a multi-hot embedding",
         1,
-        |rng, device| MultiHotEmbedding::new(10, &categories, D, init, TableUpdate::Dense, rng, device),
+        |rng, device| MultiHotEmbedding::new(10, &items, D, init, TableUpdate::Dense, rng, device),
         |table, x, _| table.forward(&with_padding).add(x),
     );
     layer(

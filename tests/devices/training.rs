@@ -4,7 +4,10 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use recsys::layers::{Embedding, Init, Linear, MlpConfig, NormPlacement, TableUpdate, read};
+use recsys::features::ItemVectors;
+use recsys::layers::{
+    Embedding, HistoryEncoderConfig, Init, Linear, MlpConfig, NormPlacement, Pooling, TableUpdate, read,
+};
 use recsys::losses::RetrievalLoss;
 use recsys::models::recall::{SasrecConfig, TwoTower, TwoTowerConfig};
 use recsys::prelude::*;
@@ -139,6 +142,36 @@ fn of_a_two_tower_model_with_each_loss() {
 #[test]
 fn of_a_two_tower_model_with_sparse_tables_and_users() {
     two_tower("two towers, sparse", &with_everything());
+}
+
+#[test]
+fn of_a_two_tower_model_with_each_history_encoder() {
+    for history in [
+        HistoryEncoderConfig::Transformer { n_blocks: 1, n_heads: 2, pooling: Pooling::Mean },
+        HistoryEncoderConfig::Gru { d_state: 12 },
+        HistoryEncoderConfig::Lstm { d_state: 12 },
+    ] {
+        let config = TwoTowerConfig { history, ..small(RetrievalLoss::FullSoftmax) };
+        two_tower(&format!("two towers, {history:?}"), &config);
+    }
+}
+
+#[test]
+fn of_a_two_tower_model_with_content() {
+    let (data, split) = data();
+    let vectors = ItemVectors::new(4, (0..80 * 4).map(|i| (i * i % 23) as f32 / 23.0).collect()).unwrap();
+    let features = ItemFeatures::genres(data.item_table().unwrap()).with_vectors(vectors).unwrap();
+    // Items are cold that the users from 40 on alone have chosen.
+    let features = features.with_cold(&split.train.clone().retain(|row| row.user.0 < 40)).unwrap();
+    assert!(!features.cold().is_empty());
+    let config = TwoTowerConfig { id_dropout: 0.2, ..small(RetrievalLoss::default()) };
+    let batches = RetrievalBatches::new(&split.train, config.loss, config.max_len).unwrap();
+    agree("two towers with content", |device| {
+        let model = config.init(data.n_users(), &features, 1, device).unwrap();
+        let fitted = Trainer::new(self::config()).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap();
+        let [items, queries] = self::vectors(&fitted.model);
+        vec![losses(&fitted), items, queries]
+    });
 }
 
 fn with_everything() -> TwoTowerConfig {

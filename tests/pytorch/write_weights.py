@@ -67,14 +67,41 @@ class Sasrec(nn.Module):
         return self.norm(x)[-1] @ self.items.weight.T
 
 
-class TwoTower(nn.Module):
-    """Weighted means of the history, one for each scale, and the mean of an item's categories."""
+class Pooling(nn.Module):
+    """Weighted means of the history, one for each scale."""
+
+    width = SCALES * D
 
     def __init__(self):
         super().__init__()
+        self.log_weights = nn.Parameter(torch.randn(SCALES, MAX_LEN))
+
+    def forward(self, x):
+        weights = self.log_weights.softmax(1)[:, : len(x)]
+        return ((weights @ x.flip(0)) / weights.sum(1, keepdim=True)).flatten()
+
+
+class Recurrent(nn.Module):
+    """PyTorch's own GRU or LSTM; its last state."""
+
+    width = 5
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layer = kind(D, self.width)
+
+    def forward(self, x):
+        return self.layer(x)[0][-1]
+
+
+class TwoTower(nn.Module):
+    """A query tower over a history, and an item tower over the id and the mean of the categories."""
+
+    def __init__(self, history):
+        super().__init__()
         self.items = nn.ModuleDict({"table": nn.Embedding(N_ITEMS + N_CATEGORIES, D)})
-        self.pooling = nn.ParameterDict({"log_weights": torch.randn(SCALES, MAX_LEN)})
-        self.query_mlp, self.item_mlp = Mlp(SCALES * D, 2 * D, D), Mlp(D, 2 * D, D)
+        self.history = history
+        self.query_mlp, self.item_mlp = Mlp(history.width, 2 * D, D), Mlp(D, 2 * D, D)
         self.log_temperature = nn.Parameter(torch.tensor([0.3]))
 
     def embed(self, items):
@@ -83,19 +110,37 @@ class TwoTower(nn.Module):
         return torch.stack(rows)
 
     def forward(self, history):
-        x = self.embed(history[-MAX_LEN:]).flip(0)
-        weights = self.pooling["log_weights"].softmax(1)[:, : len(x)]
-        pooled = (weights @ x) / weights.sum(1, keepdim=True)
-        query = F.normalize(self.query_mlp(pooled.flatten()), dim=-1)
+        query = F.normalize(self.query_mlp(self.history(self.embed(history[-MAX_LEN:]))), dim=-1)
         return F.normalize(self.item_mlp(self.embed(range(N_ITEMS))), dim=-1) @ query
+
+
+# The names of a recurrent layer's weights here and in PyTorch.
+RECURRENT = {
+    "layer.weight_ih_l0": "input.weight",
+    "layer.bias_ih_l0": "input.bias",
+    "layer.weight_hh_l0": "state.weight",
+    "layer.bias_hh_l0": "state.bias",
+}
+
+
+def renamed(name):
+    for theirs, ours in RECURRENT.items():
+        name = name.replace(theirs, ours)
+    return name
 
 
 torch.manual_seed(7)
 expected = {"categories": CATEGORIES, "histories": HISTORIES}
-for name, model in [("sasrec", Sasrec()), ("two_tower", TwoTower())]:
+models = {
+    "sasrec": Sasrec(),
+    "two_tower": TwoTower(Pooling()),
+    "two_tower_gru": TwoTower(Recurrent(nn.GRU)),
+    "two_tower_lstm": TwoTower(Recurrent(nn.LSTM)),
+}
+for name, model in models.items():
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
         expected[name] = [model(history).tolist() for history in HISTORIES]
-    save_file(model.state_dict(), HERE / f"{name}.safetensors")
+    save_file({renamed(key): weight for key, weight in model.state_dict().items()}, HERE / f"{name}.safetensors")
 (HERE / "logits.json").write_text(json.dumps(expected))

@@ -29,6 +29,7 @@ mod linear;
 mod logistic_loss;
 mod matrix;
 mod parallel;
+mod recurrence;
 mod rows;
 mod sequence_embedding;
 mod square;
@@ -49,10 +50,11 @@ pub(crate) use l2_normalize::L2Normalize;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use logistic_loss::LogisticLoss;
+pub(crate) use recurrence::Recurrence;
 pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 pub(crate) use sequence_embedding::SequenceEmbedding;
 
-use super::{Activation, Bags, Mask, SequenceLayout, simd};
+use super::{Activation, Bags, Mask, RecurrentCell, SequenceLayout, simd};
 
 /// Ids of a tensor on the CPU's own backend.
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {

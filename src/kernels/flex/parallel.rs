@@ -47,14 +47,29 @@ pub(super) fn rows_of_each<const N: usize, T: Send>(
 /// `f` of every part of `out` between neighbouring `bounds`, which rise from 0 to its length, with the number
 /// of the part.
 pub(super) fn segments<T: Send>(
-    mut out: &mut [f32],
+    out: &mut [f32],
     bounds: &[usize],
     f: impl Fn(usize, &mut [f32]) -> T + Sync,
 ) -> Vec<T> {
-    let split = |pair: &[usize]| out.split_off_mut(..pair[1] - pair[0]);
-    let segments: Vec<_> = bounds.windows(2).map_while(split).enumerate().collect();
-    assert!(segments.len() + 1 == bounds.len().max(1) && out.is_empty(), "bounds of another slice");
-    each(segments, |(i, out)| f(i, out))
+    segments_of_each([(out, 1)], bounds, |i, [out]| f(i, out))
+}
+
+/// As [`segments`] over several outputs, each with its width, whose rows the bounds count.
+pub(super) fn segments_of_each<const N: usize, T: Send>(
+    mut outputs: [(&mut [f32], usize); N],
+    bounds: &[usize],
+    f: impl Fn(usize, [&mut [f32]; N]) -> T + Sync,
+) -> Vec<T> {
+    let n_rows = bounds.last().copied().unwrap_or(0);
+    assert!(outputs.iter().all(|(out, width)| out.len() == n_rows * width), "bounds of another slice");
+    let split = |pair: &[usize]| {
+        outputs.each_mut().map(|(rest, width)| {
+            let (part, after) = std::mem::take(rest).split_at_mut((pair[1] - pair[0]) * *width);
+            *rest = after;
+            part
+        })
+    };
+    each(bounds.windows(2).map(split).enumerate().collect(), |(i, out)| f(i, out))
 }
 
 /// The sum of equally long partial results, in their order.
@@ -101,6 +116,12 @@ mod tests {
         let mut out = vec![0.0; 6];
         segments(&mut out, &[0, 2, 2, 6], |part, out| out.fill(part as f32));
         assert_eq!(out, [0.0, 0.0, 2.0, 2.0, 2.0, 2.0]);
+        let (mut wide, mut narrow) = ([0.0; 6], [0.0; 3]);
+        segments_of_each([(&mut wide, 2), (&mut narrow, 1)], &[0, 2, 3], |part, [wide, narrow]| {
+            wide.fill(part as f32);
+            narrow.fill(-(part as f32));
+        });
+        assert_eq!((wide, narrow), ([0.0, 0.0, 0.0, 0.0, 1.0, 1.0], [0.0, 0.0, -1.0]));
         assert_eq!(sum(vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![5.0, 6.0]]), [9.0, 12.0]);
     }
 }

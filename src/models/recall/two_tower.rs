@@ -3,54 +3,65 @@
 //! recommendations".
 //!
 //! s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
-//! user, if asked), v the item tower over the item's id and categories, both of unit length.
+//! user, if asked), v the item tower over the item's id, categories and content vector (a [gated fusion](crate::layers::GatedFusion) of the
+//! content with the rest, where the items have vectors), both of unit length.
 //!
-//! Deviations: the query tower reads the history through the item tower's own embedding table, and pools it
-//! for every position of a sequence at once (see [`HistoryPooling`]), so that one window of a history gives
-//! as many training rows as it has items.
+//! An item of which nothing can be learned from interactions ([`ItemFeatures::cold`]) has no embedding of its id,
+//! that is, 0; with `id_dropout` the others train for it. The item towers and the histories read the same vectors.
+//! A learned τ does not fall below 0.01 (Radford et al. 2021, CLIP, section 2.5).
+//!
+//! Deviations: the query tower reads the history through the item tower's own embedding table, and encodes
+//! every prefix of a sequence at once (see [`HistoryEncoder`]), so that one window of a history gives as many
+//! training rows as it has items.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::features::ItemFeatures;
-use crate::kernels;
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::{ItemFeatures, ItemVectors};
+use crate::ids::ItemId;
 use crate::layers::{
-    Embedding, HistoryPooling, Init, Mlp, MlpConfig, MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate,
-    check_dropout, dropout, id_tensor, l2_normalize, read, recent_items,
+    Embedding, HistoryEncoder, HistoryEncoderConfig, Init, ItemContent, Mlp, MlpConfig, MultiHot,
+    MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate, check_dropout, dropout, l2_normalize, read,
+    recent_items,
 };
 use crate::losses::{RetrievalLoss, scale_by_temperature};
 use crate::pipeline::{EmbeddingModel, Query, QueryEncoder};
 use crate::rng::Rng;
 use crate::training::{RetrievalBatch, Trainable, check_retrieval_batches};
 
+/// The lowest temperature that is learned.
+const MIN_TEMPERATURE: f64 = 0.01;
+
 /// The settings of a [`TwoTower`].
 ///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `d_embedding` | 64 | width of the embedding table | ≥ 1 |
-/// | `query_mlp` | 128 → 64, ReLU | the query tower above the pooled history | |
+/// | `query_mlp` | 128 → 64, ReLU | the query tower above the encoded history | |
 /// | `item_mlp` | 128 → 64, ReLU | the item tower above the embedding | same output width |
-/// | `pooling` | recency, 4 scales | how the history becomes one vector | |
+/// | `history` | recency, 4 scales | how the history becomes one vector | |
 /// | `max_len` | 50 | the last items of a history that are read | ≥ 1 |
 /// | `user_embedding` | off | whether the query tower also sees the user's id | |
 /// | `normalize` | on | whether both towers end in vectors of unit length | |
 /// | `temperature` | 0.07 | τ at the start | > 0 |
-/// | `learn_temperature` | on | whether τ is a parameter | |
+/// | `learn_temperature` | on | whether τ is a parameter, of at least 0.01 | |
 /// | `table_update` | dense | which rows of the embedding tables a step updates | |
-/// | `dropout` | 0.1 | of the embeddings, in training | [0, 1) |
+/// | `dropout` | 0.1 | of the embeddings and in a transformer, in training | [0, 1) |
+/// | `id_dropout` | 0 | how often training does without the embedding of an item's id, to know what is cold | [0, 1) |
 /// | `loss` | sampled softmax, 1,024 negatives | what is minimised | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwoTowerConfig {
     /// Width of the embedding table.
     pub d_embedding: usize,
-    /// The query tower above the pooled history.
+    /// The query tower above the encoded history.
     pub query_mlp: MlpConfig,
     /// The item tower above the embedding.
     pub item_mlp: MlpConfig,
     /// How the history becomes one vector.
-    pub pooling: Pooling,
+    #[serde(alias = "pooling")]
+    pub history: HistoryEncoderConfig,
     /// How many of the last items of a history are read.
     pub max_len: usize,
     /// Whether the query tower also sees the user's id.
@@ -64,8 +75,11 @@ pub struct TwoTowerConfig {
     /// Which rows of the embedding tables a step updates.
     #[serde(default)]
     pub table_update: TableUpdate,
-    /// Dropout of the embeddings in training.
+    /// Dropout of the embeddings, and in a transformer, in training.
     pub dropout: f64,
+    /// How often training does without the embedding of an item's id.
+    #[serde(default)]
+    pub id_dropout: f64,
     /// What is minimised.
     pub loss: RetrievalLoss,
 }
@@ -77,7 +91,7 @@ impl Default for TwoTowerConfig {
             d_embedding: 64,
             query_mlp: mlp.clone(),
             item_mlp: mlp,
-            pooling: Pooling::Recency { n_scales: 4 },
+            history: Pooling::Recency { n_scales: 4 }.into(),
             max_len: 50,
             user_embedding: false,
             normalize: true,
@@ -85,6 +99,7 @@ impl Default for TwoTowerConfig {
             learn_temperature: true,
             table_update: TableUpdate::Dense,
             dropout: 0.1,
+            id_dropout: 0.0,
             loss: RetrievalLoss::default(),
         }
     }
@@ -109,7 +124,12 @@ impl TwoTowerConfig {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(Error::config("TwoTowerConfig::temperature", "a positive number", self.temperature));
         }
-        check_dropout("TwoTowerConfig::dropout", self.dropout)
+        if self.learn_temperature && self.temperature < MIN_TEMPERATURE {
+            let expected = format!("at least {MIN_TEMPERATURE} where it is learned");
+            return Err(Error::config("TwoTowerConfig::temperature", expected, self.temperature));
+        }
+        check_dropout("TwoTowerConfig::dropout", self.dropout)?;
+        check_dropout("TwoTowerConfig::id_dropout", self.id_dropout)
     }
 
     /// Fresh weights, drawn from `seed`, for these items and `n_users` users.
@@ -119,15 +139,16 @@ impl TwoTowerConfig {
     pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
         self.validate()?;
         let rng = &mut Rng::stream(seed, &[0]);
-        let categories: Vec<&[u32]> = items.iter().collect();
+        let multi_hot = |(item, categories)| MultiHot { cold: items.is_cold(item), categories };
+        let multi_hot: Vec<_> = (0..).map(ItemId).zip(items.iter()).map(multi_hot).collect();
         let init = Init::Normal { std: (1.0 / self.d_embedding as f64).sqrt() };
         let d_user = if self.user_embedding { self.d_embedding } else { 0 };
-        let d_query = self.pooling.n_outputs() * self.d_embedding + d_user;
+        let d_query = self.history.d_output(self.d_embedding) + d_user;
         let log_temperature = Init::Constant(self.temperature.ln()).param([1], rng, device);
         Ok(TwoTower {
             items: MultiHotEmbedding::new(
                 items.n_features(),
-                &categories,
+                &multi_hot,
                 self.d_embedding,
                 init,
                 self.table_update,
@@ -138,11 +159,14 @@ impl TwoTowerConfig {
             users: self
                 .user_embedding
                 .then(|| Embedding::new([n_users + 1, d_user], init, self.table_update, rng, device)),
-            pooling: self.pooling.init(self.max_len, device)?,
+            history: self.history.init(self.d_embedding, self.max_len, self.dropout, rng, device)?,
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
             log_temperature: log_temperature.set_require_grad(self.learn_temperature),
-            features: items.clone(),
+            content: items.vectors().map(|vectors| {
+                ItemContent::new(vectors.dim(), vectors.values(), self.d_embedding, rng, device)
+            }),
+            features: items.clone().without_vectors(),
             config: self.clone(),
         })
     }
@@ -152,8 +176,9 @@ impl TwoTowerConfig {
 #[derive(Module, Debug)]
 pub struct TwoTower {
     items: MultiHotEmbedding,
+    content: Option<ItemContent>,
     users: Option<Embedding>,
-    pooling: HistoryPooling,
+    history: HistoryEncoder,
     query_mlp: Mlp,
     item_mlp: Mlp,
     log_temperature: Param<Tensor<1>>,
@@ -169,9 +194,38 @@ impl TwoTower {
         &self.config
     }
 
-    /// The categories of the items, as they were given to [`TwoTowerConfig::init`].
+    /// The categories of the items and which of them are cold, as they were given to [`TwoTowerConfig::init`]; their
+    /// vectors are among the weights.
     pub fn item_features(&self) -> &ItemFeatures {
         &self.features
+    }
+
+    /// The width of the items' content vectors; `None` without.
+    pub fn d_content(&self) -> Option<usize> {
+        self.content.as_ref().map(ItemContent::d_content)
+    }
+
+    /// The model of a catalogue that has grown: these items stand behind those it was trained with, encoded from
+    /// their categories and content alone.
+    ///
+    /// Its [`item_vectors`](EmbeddingModel::item_vectors) begin with those of this model.
+    ///
+    /// # Errors
+    /// Items with other categories than the model's, or with content vectors of another width, or a device that fails
+    /// to give its numbers back.
+    pub fn with_cold_items(&self, items: &ItemFeatures) -> Result<Self> {
+        let (what, expected) = ("width of the items' content", self.d_content().unwrap_or(0));
+        let found = items.vectors().map_or(0, ItemVectors::dim);
+        if expected != found {
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        }
+        let features = self.features.clone().with_cold_items(&items.clone().without_vectors())?;
+        let categories: Vec<&[u32]> = items.iter().collect();
+        let content = match (&self.content, items.vectors()) {
+            (Some(content), Some(vectors)) => Some(content.with_items(vectors.values())?),
+            _ => None,
+        };
+        Ok(Self { items: self.items.with_cold_items(&categories), content, features, ..self.clone() })
     }
 
     /// The number of users it knows: 0 without a user embedding.
@@ -181,7 +235,16 @@ impl TwoTower {
 
     /// The present temperature τ.
     pub fn temperature(&self) -> f32 {
-        self.log_temperature.val().exp().into_scalar()
+        self.log_temperature().exp().into_scalar()
+    }
+
+    fn log_temperature(&self) -> Tensor<1> {
+        let log_temperature = self.log_temperature.val();
+        if self.config.learn_temperature {
+            log_temperature.clamp_min(MIN_TEMPERATURE.ln())
+        } else {
+            log_temperature
+        }
     }
 
     fn device(&self) -> Device {
@@ -197,16 +260,16 @@ impl TwoTower {
         self.end(self.item_mlp.forward(x, rng))
     }
 
-    /// The query tower over pooled histories.
+    /// The query tower over encoded histories.
     ///
     /// # Shapes
-    /// - pooled: `[n, n_scales · d_embedding]`
+    /// - history: `[n, d_output]` of the history encoder
     /// - users: n ids, read only by a tower with user embedding
     /// - output: `[n, d]`
-    fn query_tower(&self, pooled: Tensor<2>, users: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
+    fn query_tower(&self, history: Tensor<2>, users: &[u32], rng: Option<&mut Rng>) -> Tensor<2> {
         let x = match &self.users {
-            Some(table) => Tensor::cat(vec![pooled, table.forward(users)], 1),
-            None => pooled,
+            Some(table) => Tensor::cat(vec![history, table.forward(users)], 1),
+            None => history,
         };
         self.end(self.query_mlp.forward(x, rng))
     }
@@ -215,27 +278,27 @@ impl TwoTower {
         if self.config.normalize { l2_normalize(x) } else { x }
     }
 
-    /// Embedded histories, time first, and which positions are items.
+    /// The vectors of items, with dropout in training; the id `n_items` is padding, whose vector is 0.
     ///
     /// # Shapes
-    /// - histories: the items of `layout`'s rows
-    /// - output: `[len, b, d_embedding]` and `[len, b]`; without an item at all len is 1
-    fn embed(
+    /// - output: `[items.len(), d_embedding]`
+    fn embed(&self, items: &[u32], mut rng: Option<&mut Rng>) -> Tensor<2> {
+        let TwoTowerConfig { id_dropout, dropout: p, .. } = self.config;
+        let mut x = self.items.forward_with_id_dropout(items, id_dropout, rng.as_deref_mut());
+        if let Some(content) = &self.content {
+            x = content.forward(x, items);
+        }
+        dropout(x, p, rng)
+    }
+
+    /// The vectors of what the history encoder reads.
+    fn embed_histories(
         &self,
         histories: &[u32],
         layout: &SequenceLayout,
         rng: Option<&mut Rng>,
-        device: &Device,
-    ) -> (Tensor<3>, Tensor<2>) {
-        let (len, b) = (layout.max_len().max(1), layout.n_sequences());
-        let mut padded = vec![self.items.n_items() as u32; len * b];
-        let mut valid = vec![0f32; len * b];
-        for (place, &item) in layout.time_first().zip(histories) {
-            (padded[place], valid[place]) = (item, 1.0);
-        }
-        let x = dropout(self.items.forward(&padded), self.config.dropout, rng);
-        let d = x.dims()[1];
-        (x.reshape([len, b, d]), Tensor::from_data(TensorData::new(valid, [len, b]), device))
+    ) -> Tensor<2> {
+        self.embed(&self.history.inputs(histories, layout, self.items.n_items() as u32), rng)
     }
 }
 
@@ -245,14 +308,11 @@ impl Trainable for TwoTower {
     fn loss(&self, batch: RetrievalBatch) -> Tensor<1> {
         let device = self.device();
         let rng = &mut Rng::new(batch.seed);
-        let (x, valid) = self.embed(&batch.histories, &batch.layout, Some(&mut *rng), &device);
-        let places: Vec<u32> = batch.layout.time_first().map(|place| place as u32).collect();
-        let rows: Vec<u32> = batch.rows.iter().map(|&row| places[row as usize]).collect();
-        let pooled = kernels::select_rows(self.pooling.forward(x, valid), id_tensor(&rows, &device));
-        let queries = self.query_tower(pooled, &batch.users, Some(&mut *rng));
-        let embedded = dropout(self.items.forward(&batch.items), self.config.dropout, Some(&mut *rng));
-        let items = self.item_tower(embedded, Some(rng));
-        let queries = scale_by_temperature(queries, self.log_temperature.val());
+        let x = self.embed_histories(&batch.histories, &batch.layout, Some(&mut *rng));
+        let history = self.history.prefixes(x, &batch.layout, &batch.rows, Some(&mut *rng));
+        let queries = self.query_tower(history, &batch.users, Some(&mut *rng));
+        let items = self.item_tower(self.embed(&batch.items, Some(&mut *rng)), Some(rng));
+        let queries = scale_by_temperature(queries, self.log_temperature());
         self.config.loss.forward(queries, items, batch.targets(&device))
     }
 
@@ -287,9 +347,8 @@ impl QueryEncoder for TwoTower {
         let users: Vec<u32> = queries.iter().map(known).collect();
         let (layout, histories) =
             recent_items(queries.iter().map(|query| query.history()), self.config.max_len, self.n_items())?;
-        let (x, valid) = self.embed(&histories, &layout, None, &self.device());
-        let vectors = self.query_tower(self.pooling.last(x, valid), &users, None);
-        read(vectors)
+        let x = self.embed_histories(&histories, &layout, None);
+        read(self.query_tower(self.history.whole(x, &layout), &users, None))
     }
 }
 
@@ -299,6 +358,7 @@ impl EmbeddingModel for TwoTower {
     }
 
     fn item_vectors(&self) -> Result<Vec<f32>> {
-        read(self.item_tower(self.items.all(), None))
+        let all: Vec<u32> = (0..self.items.n_items() as u32).collect();
+        read(self.item_tower(self.embed(&all, None), None))
     }
 }

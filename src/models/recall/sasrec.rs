@@ -1,29 +1,3 @@
-//! Self-attentive sequential recommendation: Kang & McAuley 2018, "Self-attentive sequential
-//! recommendation" (SASRec).
-//!
-//! Ê = √d M_s + P (eq. 1, with the √d of the authors' code), blocks of causal self-attention and a two-layer
-//! network (eqs. 2–7), and the score of item i after item s_t is ⟨F_t, M_i⟩ with the one table M (eq. 8).
-//!
-//! All positions of a sequence are trained at once, each on the item that came next.
-//!
-//! Deviations: attention has an output projection, and norms stand where Xiong et al. 2020 put them, with one
-//! more behind the last block; which of the losses is minimised is a setting, for it matters more than the
-//! architecture (Klenitskiy & Vasilev 2023, "Turning dross into gold loss: is BERT4Rec really better than
-//! SASRec?"; Petrov & Macdonald 2023, "gSASRec").
-//!
-//! # Weights
-//! | name | shape | |
-//! |---|---|---|
-//! | `items.weight` | `[n_items, d_model]` | M |
-//! | `positions` | `[max_len, d_model]` | P; the newest item of a history has the last row |
-//! | `blocks.{b}.attention_norm.gamma`, `.beta` | `[d_model]` | |
-//! | `blocks.{b}.attention.input.weight`, `.bias` | `[d_model, 3 d_model]`, `[3 d_model]` | queries, keys, values |
-//! | `blocks.{b}.attention.output.weight`, `.bias` | `[d_model, d_model]`, `[d_model]` | |
-//! | `blocks.{b}.feed_forward_norm.gamma`, `.beta` | `[d_model]` | |
-//! | `blocks.{b}.feed_forward.layers.0.weight`, `.bias` | `[d_model, d_hidden]`, `[d_hidden]` | |
-//! | `blocks.{b}.feed_forward.layers.1.weight`, `.bias` | `[d_hidden, d_model]`, `[d_model]` | |
-//! | `norm.gamma`, `.beta` | `[d_model]` | behind the last block; pre-norm only |
-
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -140,7 +114,31 @@ impl SasrecConfig {
     }
 }
 
-/// A causal transformer over histories whose item table is also its output.
+/// A causal transformer over histories whose item table is also its output: Kang & McAuley 2018,
+/// "Self-attentive sequential recommendation" (SASRec).
+///
+/// Ê = √d M_s + P (eq. 1, with the √d of the authors' code), blocks of causal self-attention and a two-layer
+/// network (eqs. 2–7), and the score of item i after item s_t is ⟨F_t, M_i⟩ with the one table M (eq. 8).
+///
+/// All positions of a sequence are trained at once, each on the item that came next.
+///
+/// Deviations: attention has an output projection, and norms stand where Xiong et al. 2020 put them, with one
+/// more behind the last block; which of the losses is minimised is a setting, for it matters more than the
+/// architecture (Klenitskiy & Vasilev 2023, "Turning dross into gold loss: is BERT4Rec really better than
+/// SASRec?"; Petrov & Macdonald 2023, "gSASRec").
+///
+/// # Weights
+/// | name | shape | |
+/// |---|---|---|
+/// | `items.weight` | `[n_items, d_model]` | M |
+/// | `positions` | `[max_len, d_model]` | P; the newest item of a history has the last row |
+/// | `blocks.{b}.attention_norm.gamma`, `.beta` | `[d_model]` | |
+/// | `blocks.{b}.attention.input.weight`, `.bias` | `[d_model, 3 d_model]`, `[3 d_model]` | queries, keys, values |
+/// | `blocks.{b}.attention.output.weight`, `.bias` | `[d_model, d_model]`, `[d_model]` | |
+/// | `blocks.{b}.feed_forward_norm.gamma`, `.beta` | `[d_model]` | |
+/// | `blocks.{b}.feed_forward.layers.0.weight`, `.bias` | `[d_model, d_hidden]`, `[d_hidden]` | |
+/// | `blocks.{b}.feed_forward.layers.1.weight`, `.bias` | `[d_hidden, d_model]`, `[d_model]` | |
+/// | `norm.gamma`, `.beta` | `[d_model]` | behind the last block; pre-norm only |
 #[derive(Module, Debug)]
 pub struct Sasrec {
     items: Embedding,

@@ -1,19 +1,3 @@
-//! Two-tower retrieval: Huang et al. 2013, "Learning deep structured semantic models for web search using
-//! clickthrough data" (DSSM); Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
-//! recommendations".
-//!
-//! s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
-//! user, if asked), v the item tower over the item's id, categories and content vector (a [gated fusion](crate::layers::GatedFusion) of the
-//! content with the rest, where the items have vectors), both of unit length.
-//!
-//! An item of which nothing can be learned from interactions ([`ItemFeatures::cold`]) has no embedding of its id,
-//! that is, 0; with `id_dropout` the others train for it. The item towers and the histories read the same vectors.
-//! A learned τ does not fall below 0.01 (Radford et al. 2021, CLIP, section 2.5).
-//!
-//! Deviations: the query tower reads the history through the item tower's own embedding table, and encodes
-//! every prefix of a sequence at once (see [`HistoryEncoder`]), so that one window of a history gives as many
-//! training rows as it has items.
-
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -172,7 +156,38 @@ impl TwoTowerConfig {
     }
 }
 
-/// A query tower and an item tower whose inner product is the score.
+/// A query tower and an item tower whose inner product is the score: Huang et al. 2013, "Learning deep structured semantic models for web search using
+/// clickthrough data" (DSSM); Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
+/// recommendations".
+///
+/// s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
+/// user, if asked), v the item tower over the item's id, categories and content vector (a
+/// [gated fusion](crate::layers::GatedFusion) of the content with the rest, where the items have vectors), both
+/// of unit length.
+///
+/// An item of which nothing can be learned from interactions ([`ItemFeatures::cold`]) has no embedding of its id,
+/// that is, 0; with `id_dropout` the others train for it. The item towers and the histories read the same vectors.
+/// A learned τ does not fall below 0.01 (Radford et al. 2021, CLIP, section 2.5).
+///
+/// Deviations: the query tower reads the history through the item tower's own embedding table, and encodes
+/// every prefix of a sequence at once (see [`HistoryEncoder`]), so that one window of a history gives as many
+/// training rows as it has items.
+///
+/// # Weights
+/// | name | shape | |
+/// |---|---|---|
+/// | `items.table.weight` | `[n_ids + n_categories, d_embedding]` | items that are not cold, then categories |
+/// | `content.vectors` | `[n_items + 1, d_content]` | frozen, and 0 for padding; with content only, as the two below |
+/// | `content.fusion.projection` | `[d_content, d_embedding]` | P of the gated fusion |
+/// | `content.fusion.gate.weight`, `.bias` | `[2 d_embedding, d_embedding]`, `[d_embedding]` | |
+/// | `users.weight` | `[n_users + 1, d_embedding]` | with `user_embedding`; the last row is nobody |
+/// | `history.log_weights` | `[n_scales, max_len]` | pooling; the newest item first |
+/// | `history.positions`, `.blocks.{b}…`, `.norm…`, `.pooling.log_weights` | | transformer; as in [`Sasrec`](super::Sasrec) |
+/// | `history.input.weight`, `.bias` | `[d_embedding, n_gates d_state]`, `[n_gates d_state]` | GRU, LSTM: `weight_ih_l0`, `bias_ih_l0` of PyTorch |
+/// | `history.state.weight`, `.bias` | `[d_state, n_gates d_state]`, `[n_gates d_state]` | `weight_hh_l0`, `bias_hh_l0` |
+/// | `query_mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
+/// | `item_mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
+/// | `log_temperature` | `[1]` | ln τ |
 #[derive(Module, Debug)]
 pub struct TwoTower {
     items: MultiHotEmbedding,

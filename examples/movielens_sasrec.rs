@@ -18,7 +18,7 @@ use recsys::metrics::{HeldOut, evaluate};
 use recsys::models::recall::{EmbeddingRecaller, ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig};
 use recsys::prelude::*;
 use recsys::samplers::PopularitySampler;
-use recsys::training::{RetrievalBatches, TrainingConfig, Windows};
+use recsys::training::{LearningRateSchedule, RetrievalBatches, TrainingConfig, Windows};
 use serde_json::json;
 
 /// Buffers of a training step come and go; this allocator keeps them, where the system's gives them back.
@@ -74,9 +74,12 @@ struct Args {
     /// Histories in a batch
     #[arg(long, default_value_t = 128)]
     batch_size: usize,
-    /// The learning rate of Adam
+    /// The learning rate of Adam, which falls to 0 over the epochs along a cosine
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
+    /// Keep the learning rate as it is
+    #[arg(long)]
+    constant: bool,
     /// Epochs without a better validation NDCG after which training stops
     #[arg(long, default_value_t = 10)]
     patience: usize,
@@ -146,9 +149,14 @@ impl Example for Args {
     }
 
     fn training(&self, _data: &Prepared) -> TrainingConfig {
+        let schedule = match self.constant {
+            true => LearningRateSchedule::Constant,
+            false => LearningRateSchedule::CosineDecay { warmup_steps: 0 },
+        };
         TrainingConfig::default()
-            .with_epochs(200)
+            .with_epochs(if self.constant { 200 } else { 50 })
             .with_learning_rate(self.learning_rate)
+            .with_schedule(schedule)
             .with_patience(self.patience)
     }
 

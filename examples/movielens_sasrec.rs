@@ -71,9 +71,9 @@ struct Args {
     /// Read only the last `max-len` items of each history, as the SASRec paper, instead of all
     #[arg(long)]
     newest: bool,
-    /// Histories in a batch
-    #[arg(long, default_value_t = 128)]
-    batch_size: usize,
+    /// Histories in a batch [default: 32 for small data, else 128]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// The learning rate of Adam, which falls to 0 over the epochs along a cosine
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
@@ -111,10 +111,10 @@ impl Args {
             LossName::Bce => RetrievalLoss::BinaryCrossEntropy { n_negatives: n(1) },
             LossName::Bpr => RetrievalLoss::Bpr { n_negatives: n(1) },
         };
-        let max_len = match (data.protocol, data.name) {
-            (Protocol::P1, _) => 200,
-            (_, Some(DatasetName::Ml1m)) => 100,
-            _ => 50,
+        let max_len = match data.protocol {
+            Protocol::P1 => 200,
+            _ if is_small(data) => 50,
+            _ => 100,
         };
         SasrecConfig {
             d_model: self.d_model,
@@ -129,6 +129,11 @@ impl Args {
             ..SasrecConfig::default()
         }
     }
+}
+
+/// Whether it is one of the small data sets.
+fn is_small(data: &Prepared) -> bool {
+    data.name.is_some_and(|name| name != DatasetName::Ml1m)
 }
 
 fn main() -> ExitCode {
@@ -168,7 +173,7 @@ impl Example for Args {
         let SasrecConfig { loss, max_len, .. } = self.config(data);
         let batches = RetrievalBatches::new(&data.split.train, loss, max_len)?
             .with_windows(if self.newest { Windows::Newest } else { Windows::All })
-            .with_batch_size(self.batch_size)?
+            .with_batch_size(self.batch_size.unwrap_or(if is_small(data) { 32 } else { 128 }))?
             .with_unseen_negatives()
             .with_seed(self.run.seed);
         match self.popularity {

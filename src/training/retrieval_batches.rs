@@ -61,7 +61,7 @@ impl RetrievalBatch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Windows {
-    /// As many as it takes for every item to be predicted once. The oldest has a random length, so that over
+    /// As many as it takes for every item to be predicted once. The newest has a random length, so that over
     /// the epochs every item is predicted from long and from short histories.
     #[default]
     All,

@@ -28,6 +28,9 @@ pub struct EpochSummary {
     pub metrics: Vec<(String, f64)>,
     /// Wall time in seconds, validation included.
     pub seconds: f64,
+    /// The seconds of them that the validation took.
+    #[serde(default)]
+    pub validation_seconds: f64,
 }
 
 /// Equality leaves the wall time out: it is the one thing that a repeated run does not repeat.
@@ -150,6 +153,7 @@ pub(super) mod tests {
             learning_rate: 1e-3,
             metrics: metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
             seconds: 1.25 * epoch as f64,
+            validation_seconds: 0.25,
         };
         History {
             epochs: vec![
@@ -192,6 +196,7 @@ epoch  steps     loss  learning rate  recall@10  ndcg@10  seconds
         let mut copy: History = serde_json::from_str(&serde_json::to_string(&history).unwrap()).unwrap();
         assert_eq!(copy, history);
         copy.epochs[0].seconds += 1.0;
+        copy.epochs[0].validation_seconds += 1.0;
         assert_eq!(copy, history);
         copy.epochs[0].loss += 1e-15;
         assert_ne!(copy, history);

@@ -299,7 +299,9 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
         let epoch = self.standing.history.epochs.len() + 1;
         let last = epoch == self.config().epochs;
         let validated = last || epoch.is_multiple_of(self.config().validate_every);
+        let validation = Instant::now();
         let metrics = if validated { self.check_metrics(validate(&model)?)? } else { Vec::new() };
+        let validation_seconds = validation.elapsed().as_secs_f64();
         self.close_epoch(EpochSummary {
             epoch,
             steps: self.standing.steps_in_epoch,
@@ -307,6 +309,7 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
             learning_rate: self.learning_rate(self.standing.step),
             metrics,
             seconds: self.standing.seconds + self.clock.elapsed().as_secs_f64(),
+            validation_seconds,
         });
 
         let best = self.standing.history.best().map(|best| best.epoch);

@@ -18,6 +18,7 @@ pub enum DeviceName {
 
 impl DeviceName {
     /// The device, if its Cargo feature is compiled in; call it once.
+    #[allow(deprecated, reason = "upstream keeps `ndarray` for now, and so do we")]
     pub fn device(self) -> Result<Device, String> {
         match self {
             #[cfg(feature = "flex")]

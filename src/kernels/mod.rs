@@ -51,6 +51,7 @@ fn is_flex(device: &Device) -> bool {
 /// Whether the device shares the memory and the cores of the program.
 pub(crate) fn on_cpu(device: &Device) -> bool {
     #[cfg(feature = "ndarray")]
+    #[allow(deprecated, reason = "upstream keeps it for now, and so do we")]
     if device.clone().inner() == Device::ndarray() {
         return true;
     }

@@ -71,7 +71,7 @@ fn rows() {
         for activation in [Activation::Relu, Activation::Gelu] {
             let mlp = MlpConfig::new(5).with_hidden([9, 8]).with_activation(activation).with_dropout(DROPOUT);
             layer(
-                "an MLP",
+                &format!("an MLP, {activation:?}"),
                 n,
                 |rng, device| mlp.init(D, rng, device).unwrap(),
                 |mlp, x, rng| mlp.forward(x, Some(rng)),

@@ -23,6 +23,7 @@ pub struct Other {
 /// Numbers that have one scale, and what they are.
 pub type Part = (&'static str, Vec<f32>);
 
+#[allow(deprecated, reason = "upstream keeps `ndarray` for now, and so do we")]
 static OTHERS: LazyLock<Vec<Other>> = LazyLock::new(|| {
     let others = [Other { name: "composed", device: Device::flex() }].into_iter();
     #[cfg(feature = "wgpu")]

@@ -30,8 +30,8 @@ pub struct RunArgs {
     /// Passes over the training data at most; early stopping may end before [default: by data set]
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// From this epoch on (counted from 0) draw half of the negatives uniformly, a quarter from the tail of
-    /// popularity, and a quarter among the user's 10 to 100 highest-scored unseen items, mined anew every 3 epochs
+    /// From this epoch on (counted from 0) draw half of the negatives uniformly, a tenth from the tail of
+    /// popularity, and the rest among the user's highest-scored unseen items, mined anew every 2 epochs
     #[arg(long, value_name = "EPOCH")]
     pub hard_from: Option<usize>,
     /// Seeds the weights, the batches and the bootstrap
@@ -234,8 +234,8 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
 fn harder_negatives(data: &Prepared) -> Result<MixedSampler> {
     let uniform = || UniformSampler::new(data.dataset.n_items());
     let tail = PopularitySampler::new(&data.item_counts(), -0.5)?;
-    let hard = HardNegatives::new(10..100, 3, uniform()?)?;
-    MixedSampler::new(vec![(0.5, Box::new(uniform()?)), (0.25, Box::new(tail)), (0.25, Box::new(hard))])
+    let hard = HardNegatives::new(10..110, 2, uniform()?)?;
+    MixedSampler::new(vec![(0.5, Box::new(uniform()?)), (0.1, Box::new(tail)), (0.4, Box::new(hard))])
 }
 
 /// Trains a model and keeps the weights of the epoch with the best validation NDCG.

@@ -75,7 +75,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// The learning rate of Adam, which falls to 0 over the epochs along a cosine
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 3e-3)]
     learning_rate: f64,
     /// Keep the learning rate as it is
     #[arg(long)]
@@ -159,7 +159,7 @@ impl Example for Args {
             false => LearningRateSchedule::CosineDecay { warmup_steps: 0 },
         };
         TrainingConfig::default()
-            .with_epochs(if self.constant { 200 } else { 50 })
+            .with_epochs(if self.constant { 200 } else { 40 })
             .with_learning_rate(self.learning_rate)
             .with_schedule(schedule)
             .with_patience(self.patience)

@@ -194,9 +194,11 @@ fn wrong_input_is_said_in_one_line() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
     std::fs::write(folder.path().join("words.txt"), "1 2\n1\n").unwrap();
+    std::fs::write(folder.path().join("few.txt"), "1 5\n1 6\n1 7\n1 8\n2 6\n2 7\n2 8\n2 5\n").unwrap();
     for (args, expected) in [
         (&["--sequences", "nowhere.txt"][..], "nowhere.txt: No such file"),
         (&["--sequences", "words.txt"], "words.txt, line 2"),
+        (&["--sequences", "few.txt", "--map", "map.svg"], "a map needs at least 10 items; the data have 4"),
         (&["--sequences", "words.txt", "--dataset", "synthetic"], "goes without --dataset"),
         (&["--protocol", "p1", "--dataset", "synthetic"], "--protocol p1 is that of ml-1m"),
         (&["--dataset", "synthetic", "--heads", "3"], "n_heads: expected a divisor of d_model = 64, found 3"),

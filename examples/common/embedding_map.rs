@@ -15,7 +15,7 @@ const LEGEND_WIDTH: f32 = 170.0;
 const FONT_SIZE: f32 = 14.0;
 
 /// Fewer make no map.
-const MIN_POINTS: usize = 10;
+pub const MIN_POINTS: usize = 10;
 /// The effective number of neighbours of a point; less on a map of few.
 const PERPLEXITY: f32 = 30.0;
 const EPOCHS: usize = 750;
@@ -44,10 +44,13 @@ pub struct Place<'a> {
 /// Barnes–Hut: van der Maaten 2014) of their directions, from a start of the two principal components. The same
 /// vectors and seed give the same picture; a file that stood there is replaced all at once.
 pub fn draw(path: &Path, vectors: &[f32], dim: usize, places: &[Place<'_>], seed: u64) -> io::Result<()> {
-    if dim == 0 || vectors.len() != places.len() * dim || places.len() < MIN_POINTS {
-        let (n, m) = (vectors.len(), places.len());
-        let what = format!("{n} numbers are no {m} vectors of {dim}, or fewer than {MIN_POINTS}");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    let (n, m) = (vectors.len(), places.len());
+    let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    if dim == 0 || n != m * dim {
+        return invalid(format!("{n} numbers are no {m} vectors of {dim}"));
+    }
+    if m < MIN_POINTS {
+        return invalid(format!("a map needs at least {MIN_POINTS} points; found {m}"));
     }
     let directions = directions(vectors, dim);
     let points = fit_to_page(&layout(&directions, dim, seed));

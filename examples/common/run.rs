@@ -122,6 +122,11 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
     let read = start.elapsed();
     print_facts(&data, read);
     let user = chosen_user(args, &data)?;
+    let n_items = data.dataset.n_items();
+    if args.map.is_some() && n_items < embedding_map::MIN_POINTS {
+        let at_least = embedding_map::MIN_POINTS;
+        return Err(format!("--map: a map needs at least {at_least} items; the data have {n_items}").into());
+    }
 
     let training = Instant::now();
     let (bundle, history, training_config) = match &args.load {
@@ -197,10 +202,6 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         1e6 * latency[1].as_secs_f64()
     );
     recommend(user, &data, &held_out, &recaller)?;
-    if let Some(path) = &args.map {
-        draw_map(path, &data, model, args.seed)?;
-        println!("Drew the map of the items into {}.\n", path.display());
-    }
     let total = start.elapsed();
     println!("Done in {:.1} s, of which training {:.1} s.", total.as_secs_f64(), training.as_secs_f64());
 
@@ -226,6 +227,10 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         });
         write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
         println!("Wrote {}.", path.display());
+    }
+    if let Some(path) = &args.map {
+        draw_map(path, &data, model, args.seed)?;
+        println!("Drew the map of the items into {}.", path.display());
     }
     Ok(())
 }

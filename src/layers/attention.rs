@@ -1,10 +1,10 @@
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::{Linear, SequenceLayout, check_dropout, dropout};
+use crate::layers::{Linear, SequenceLayout, check_dropout, dropout, id_tensor};
 use crate::rng::Rng;
 
 /// The settings of a [`CausalSelfAttention`].
@@ -144,13 +144,9 @@ fn composed(
         return qkv.reshape([0, d]);
     }
     let (b, l) = (layout.n_sequences(), layout.max_len());
-    let indices = |rows: Vec<i64>| {
-        let n = rows.len();
-        Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &device)
-    };
     // The slots behind a sequence hold whatever rows follow it.
-    let slots = layout.iter().flat_map(|rows| rows.start..rows.start + l).map(|row| row.min(n - 1) as i64);
-    let padded = kernels::select_rows(qkv, indices(slots.collect()));
+    let slots = layout.iter().flat_map(|rows| rows.start..rows.start + l).map(|row| row.min(n - 1) as u32);
+    let padded = kernels::select_rows(qkv, id_tensor(&slots.collect::<Vec<_>>(), &device));
     let [q, k, v] = [0, 1, 2].map(|part| {
         let columns = padded.clone().slice([0..b * l, part * d..(part + 1) * d]);
         columns.reshape([b, l, n_heads, d_head]).swap_dims(1, 2)
@@ -160,11 +156,14 @@ fn composed(
     let probabilities = activation::softmax(scores.mask_fill(hidden, -1e9), 3);
     let output = dropout(probabilities, p, rng).matmul(v).swap_dims(1, 2).reshape([b * l, d]);
     let filled = layout.iter().enumerate().flat_map(|(i, rows)| i * l..i * l + rows.len());
-    kernels::select_rows(output, indices(filled.map(|slot| slot as i64).collect()))
+    let filled: Vec<u32> = filled.map(|slot| slot as u32).collect();
+    kernels::select_rows(output, id_tensor(&filled, &device))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
     use crate::kernels::twin;
     use crate::layers::read;

@@ -1,8 +1,8 @@
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
+use burn::tensor::{Device, Tensor, activation, module};
 
 use crate::kernels;
-use crate::layers::{Init, Linear, RecurrentCell, SequenceLayout};
+use crate::layers::{Init, Linear, RecurrentCell, SequenceLayout, id_tensor};
 use crate::rng::Rng;
 
 /// A recurrent layer over sequences: a state that every item changes, 0 before the first
@@ -93,13 +93,9 @@ fn composed(
         return gates.reshape([0, d]);
     }
     let (b, len) = (layout.n_sequences(), layout.max_len());
-    let indices = |rows: Vec<i64>| {
-        let n = rows.len();
-        Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &device)
-    };
     // The slots behind a sequence hold whatever rows follow it: no state before sees them.
-    let slots = (0..len).flat_map(|t| layout.iter().map(move |rows| (rows.start + t).min(n - 1) as i64));
-    let padded = kernels::select_rows(gates, indices(slots.collect()));
+    let slots = (0..len).flat_map(|t| layout.iter().map(move |rows| (rows.start + t).min(n - 1) as u32));
+    let padded = kernels::select_rows(gates, id_tensor(&slots.collect::<Vec<_>>(), &device));
     let mut state = [Tensor::zeros([b, d], &device), Tensor::zeros([b, d], &device)];
     let mut states = Vec::with_capacity(len);
     for t in 0..len {
@@ -107,8 +103,9 @@ fn composed(
         state = step(cell, input, state, weight.clone(), bias.clone());
         states.push(state[0].clone());
     }
-    let filled = layout.iter().enumerate().flat_map(|(i, rows)| (0..rows.len()).map(move |t| t * b + i));
-    kernels::select_rows(Tensor::cat(states, 0), indices(filled.map(|slot| slot as i64).collect()))
+    let filled =
+        layout.iter().enumerate().flat_map(|(i, rows)| (0..rows.len()).map(move |t| (t * b + i) as u32));
+    kernels::select_rows(Tensor::cat(states, 0), id_tensor(&filled.collect::<Vec<_>>(), &device))
 }
 
 /// The next state h and, of an LSTM, the next c.
@@ -140,6 +137,8 @@ fn step(
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
     use crate::kernels::twin;
     use crate::layers::read;

@@ -1,7 +1,8 @@
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
+use burn::tensor::{DType, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Result};
@@ -37,11 +38,11 @@ pub fn save_safetensors<M: Module>(model: &M, path: impl AsRef<Path>, layout: We
 }
 
 /// The model with the weights of a safetensors file in place of its own; name by name, with no weight left
-/// over on either side.
+/// over on either side. Numbers of another precision (F16, BF16, F64) become F32.
 ///
 /// # Errors
-/// A file that cannot be read, is damaged, lacks a weight, holds one that the model has not, or has one of
-/// another shape or type.
+/// A file that cannot be read, is damaged, lacks a weight, holds one that the model has not, has one of another
+/// shape or no floats, or a number that is not finite.
 pub fn load_safetensors<M: Module>(mut model: M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<M> {
     let path = path.as_ref();
     let corrupt = |found: String| ErrorKind::Corrupt {
@@ -56,9 +57,42 @@ pub fn load_safetensors<M: Module>(mut model: M, path: impl AsRef<Path>, layout:
         store = store.with_from_adapter(PyTorchToBurnAdapter);
     }
     let result = model.load_from(&mut store).map_err(|error| corrupt(error.to_string()))?;
-    match result.unused.first() {
-        Some(name) => Err(corrupt(format!("`{name}`, which the model has not")).into()),
+    if let Some(name) = result.unused.first() {
+        return Err(corrupt(format!("`{name}`, which the model has not")).into());
+    }
+    let mut weights = FiniteFloat32::default();
+    let model = model.map(&mut weights);
+    match weights.not_finite {
+        Some(name) => Err(corrupt(format!("a number in `{name}` that is not finite")).into()),
         None => Ok(model),
+    }
+}
+
+/// Makes every weight float32, which the fused kernels take alone, and finds the first that is not finite.
+#[derive(Default)]
+struct FiniteFloat32 {
+    path: Vec<String>,
+    not_finite: Option<String>,
+}
+
+impl ModuleMapper for FiniteFloat32 {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.not_finite.is_none() && !weight.val().is_finite().all().into_scalar::<bool>() {
+            self.not_finite = Some(self.path.join("."));
+        }
+        if weight.val().dtype() == DType::F32 {
+            weight
+        } else {
+            weight.map(|values| values.cast(FloatDType::F32))
+        }
     }
 }
 
@@ -68,6 +102,7 @@ fn store(path: &Path) -> SafetensorsStore {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::store::HalfPrecisionAdapter;
     use burn::tensor::Device;
 
     use super::*;
@@ -103,6 +138,26 @@ mod tests {
             let loaded = load_safetensors(init(2).unwrap(), &path, layout).unwrap();
             assert_eq!(answers(&loaded), answers(&model));
         }
+    }
+
+    #[test]
+    fn half_precision_is_read_as_float32_and_nothing_that_is_not_finite() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let load = || load_safetensors(sasrec(8, 2), &path, WeightLayout::Burn);
+        let model = sasrec(8, 1);
+        let mut half = store(&path).with_to_adapter(HalfPrecisionAdapter::new());
+        model.save_into(&mut half).unwrap();
+        for (found, expected) in answers(&load().unwrap()).concat().iter().zip(answers(&model).concat()) {
+            assert!((found - expected).abs() < 1e-2, "{found} {expected}");
+        }
+        save_safetensors(&model, &path, WeightLayout::Burn).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let error = load().unwrap_err();
+        assert!(error.to_string().ends_with("that is not finite"), "{error}");
     }
 
     #[test]

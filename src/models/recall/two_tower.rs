@@ -156,9 +156,9 @@ impl TwoTowerConfig {
     }
 }
 
-/// A query tower and an item tower whose inner product is the score: Huang et al. 2013, "Learning deep structured semantic models for web search using
-/// clickthrough data" (DSSM); Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
-/// recommendations".
+/// A query tower and an item tower whose inner product is the score: Huang et al. 2013, "Learning deep structured
+/// semantic models for web search using clickthrough data" (DSSM); Yi et al. 2019, "Sampling-bias-corrected neural
+/// modeling for large corpus item recommendations".
 ///
 /// s(x, y) = ⟨u(x), v(y)⟩ / τ (Yi et al., eq. 1 and §5.1): u is the query tower over the history (and the
 /// user, if asked), v the item tower over the item's id, categories and content vector (a

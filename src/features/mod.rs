@@ -1,5 +1,8 @@
-//! What do we know? What is known of items beside their ids: categories, and vectors of any origin.
+//! What do we know? What is known of items beside their ids, categories and vectors of any origin; and rows of
+//! many fields as rankers take them.
 
+mod encoded_rows;
+mod feature_space;
 mod item_features;
 mod item_vectors;
 mod npy;
@@ -10,6 +13,8 @@ mod safetensors;
 mod text_encoder;
 mod text_terms;
 
+pub use encoded_rows::{EncodedRow, EncodedRows};
+pub use feature_space::FeatureSpace;
 pub use item_features::ItemFeatures;
 pub use item_vectors::ItemVectors;
 #[cfg(feature = "parquet")]

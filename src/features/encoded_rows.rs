@@ -1,0 +1,288 @@
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::features::FeatureSpace;
+
+/// Rows as a model takes them: of each field a bag of weighted ids, vectors, a history, and labels.
+///
+/// A bag says everything that a field of ids can be: one id of weight 1 (a category, a bin), several (a list; its
+/// mean has weights 1 / n), an id whose weight is a number (a standardised number), none (a missing value). A
+/// field's embedding is the sum of its ids' embeddings, each times its weight.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EncodedRows {
+    space: FeatureSpace,
+    n_labels: usize,
+    /// Bag `row * n_fields + field` is `ids[starts[bag]..starts[bag + 1]]`.
+    starts: Vec<u32>,
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+    /// `[n_rows, d_vectors]`
+    vectors: Vec<f32>,
+    /// What histories are parts of; rows may share parts.
+    events: Vec<u32>,
+    /// The part of `events` that is the history of each row; empty without histories.
+    histories: Vec<[u32; 2]>,
+    /// `[n_rows, n_labels]`
+    labels: Vec<f32>,
+    /// Whose row it is, for measures within groups.
+    groups: Vec<u32>,
+}
+
+/// One row of [`EncodedRows`], to be added.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EncodedRow<'a> {
+    /// The bag of each field: ids of the whole space, and their weights.
+    pub bags: &'a [&'a [(u32, f32)]],
+    /// The vectors of all fields of vectors, one behind another.
+    pub vectors: &'a [f32],
+    /// Where the history lies among the [events](EncodedRows::push_events).
+    pub history: [u32; 2],
+    /// The labels.
+    pub labels: &'a [f32],
+    /// Whose row it is.
+    pub group: u32,
+}
+
+impl EncodedRows {
+    /// No rows yet, of this space and with `n_labels` labels each.
+    pub fn new(space: FeatureSpace, n_labels: usize) -> Self {
+        Self { space, n_labels, starts: vec![0], ..Self::default() }
+    }
+
+    /// Adds events, ids of the history's field in the order of time, and says where they lie: a row's history is a
+    /// part of them. Rows that look back on the same events share them.
+    ///
+    /// # Errors
+    /// A space without a history; an id that is not one of the history's field; 2^32 events or more.
+    pub fn push_events(&mut self, events: &[u32]) -> Result<[u32; 2]> {
+        let Some((field, _)) = self.space.history() else {
+            return Err(Error::config("EncodedRows::events", "a space with a history", "none"));
+        };
+        self.check_ids(field, events.iter().copied())?;
+        let range = [self.events.len(), self.events.len() + events.len()];
+        let Ok(end) = u32::try_from(range[1]) else {
+            return Err(Error::config("EncodedRows::events", "less than 2^32 events", range[1]));
+        };
+        self.events.extend_from_slice(events);
+        Ok([range[0] as u32, end])
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// Another number of bags, vectors or labels than the space has; an id outside its field; a number that is not
+    /// finite; a history beyond the events; 2^32 entries or more.
+    pub fn push(&mut self, row: EncodedRow<'_>) -> Result<()> {
+        for (what, expected, found) in [
+            ("number of fields of a row", self.space.n_fields(), row.bags.len()),
+            ("width of the vectors of a row", self.space.d_vectors(), row.vectors.len()),
+            ("number of labels of a row", self.n_labels, row.labels.len()),
+        ] {
+            if expected != found {
+                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+            }
+        }
+        for (field, bag) in row.bags.iter().enumerate() {
+            self.check_ids(field, bag.iter().map(|&(id, _)| id))?;
+        }
+        let weights = row.bags.iter().flat_map(|bag| bag.iter().map(|&(_, weight)| weight));
+        let numbers = weights.chain(row.vectors.iter().copied()).chain(row.labels.iter().copied());
+        if let Some(value) = numbers.into_iter().find(|value| !value.is_finite()) {
+            let location = Location::memory().line(self.n_rows() as u64 + 1);
+            return Err(Error::input(location, "a finite number", value.to_string()));
+        }
+        let [start, end] = row.history;
+        if start > end || end as usize > self.events.len() {
+            let bound = self.events.len() as u64;
+            return Err(ErrorKind::IdOutOfRange { what: "event of a history", id: end.into(), bound }.into());
+        }
+        for bag in row.bags {
+            self.ids.extend(bag.iter().map(|&(id, _)| id));
+            self.weights.extend(bag.iter().map(|&(_, weight)| weight));
+            let Ok(end) = u32::try_from(self.ids.len()) else {
+                return Err(Error::config("EncodedRows::ids", "less than 2^32 ids", self.ids.len()));
+            };
+            self.starts.push(end);
+        }
+        self.vectors.extend_from_slice(row.vectors);
+        if let Some((_, max_len)) = self.space.history() {
+            self.histories.push([start.max(end.saturating_sub(max_len as u32)), end]);
+        }
+        self.labels.extend_from_slice(row.labels);
+        self.groups.push(row.group);
+        Ok(())
+    }
+
+    fn check_ids(&self, field: usize, mut ids: impl Iterator<Item = u32>) -> Result<()> {
+        let range = self.space.ids(field);
+        match ids.find(|id| !range.contains(id)) {
+            Some(id) => {
+                let name = self.space.names().nth(field).unwrap_or_default();
+                let location = Location::memory().line(self.n_rows() as u64 + 1).column(name);
+                Err(Error::input(
+                    location,
+                    format!("an id from {} to {}", range.start, range.end - 1),
+                    id.to_string(),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What every row holds.
+    pub fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The number of labels of a row.
+    pub fn n_labels(&self) -> usize {
+        self.n_labels
+    }
+
+    /// Ids and weights of a field of a row.
+    ///
+    /// # Panics
+    /// If there is no such row or field.
+    pub fn bag(&self, row: usize, field: usize) -> (&[u32], &[f32]) {
+        let n_fields = self.space.n_fields();
+        assert!(field < n_fields, "field {field} of {n_fields}");
+        let bag = row * n_fields + field;
+        let entries = self.starts[bag] as usize..self.starts[bag + 1] as usize;
+        (&self.ids[entries.clone()], &self.weights[entries])
+    }
+
+    /// Where the bag of each field of each row begins among [`ids`](Self::ids), and where the last one ends.
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// The ids of all bags, row by row.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Their weights.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// The vectors, `[n_rows, d_vectors]`.
+    pub fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// The history of a row, oldest first; empty in a space without.
+    pub fn history(&self, row: usize) -> &[u32] {
+        let range = self.histories.get(row).map_or([0, 0], |&range| range);
+        &self.events[range[0] as usize..range[1] as usize]
+    }
+
+    /// The labels, `[n_rows, n_labels]`.
+    pub fn labels(&self) -> &[f32] {
+        &self.labels
+    }
+
+    /// Whose row each is.
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
+    /// These rows, in this order, with no more events than theirs.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let n_fields = self.space.n_fields();
+        let d_vectors = self.space.d_vectors();
+        let mut selected = Self::new(self.space.clone(), self.n_labels);
+        selected.starts.reserve(rows.len() * n_fields);
+        for &row in rows {
+            let bags = &self.starts[row * n_fields..=(row + 1) * n_fields];
+            let entries = bags[0] as usize..bags[n_fields] as usize;
+            let shift = selected.ids.len() as u32;
+            selected.starts.extend(bags[1..].iter().map(|end| end - bags[0] + shift));
+            selected.ids.extend_from_slice(&self.ids[entries.clone()]);
+            selected.weights.extend_from_slice(&self.weights[entries]);
+            selected.vectors.extend_from_slice(&self.vectors[row * d_vectors..(row + 1) * d_vectors]);
+            if !self.histories.is_empty() {
+                let start = selected.events.len() as u32;
+                selected.events.extend_from_slice(self.history(row));
+                selected.histories.push([start, selected.events.len() as u32]);
+            }
+            selected.labels.extend_from_slice(&self.labels[row * self.n_labels..(row + 1) * self.n_labels]);
+            selected.groups.push(self.groups[row]);
+        }
+        selected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space() -> FeatureSpace {
+        FeatureSpace::default()
+            .with_field("user", 3)
+            .and_then(|space| space.with_field("item", 4))
+            .and_then(|space| space.with_vectors("title", 2))
+            .and_then(|space| space.with_history("watched", "item", 2))
+            .unwrap()
+    }
+
+    fn rows() -> EncodedRows {
+        let mut rows = EncodedRows::new(space(), 1);
+        let [start, _] = rows.push_events(&[3, 4, 5]).unwrap();
+        for n in 0..3u32 {
+            let bags: [&[(u32, f32)]; 2] = [&[(n, 1.0)], &[(3, 0.5), (6, 0.5)][..n as usize]];
+            let (vectors, labels) = ([n as f32, 1.0], [f32::from(n == 1)]);
+            let history = [start, start + n + 1];
+            rows.push(EncodedRow { bags: &bags, vectors: &vectors, history, labels: &labels, group: n })
+                .unwrap();
+        }
+        rows
+    }
+
+    #[test]
+    fn a_selection_is_the_same_rows() {
+        let rows = rows();
+        assert_eq!((rows.n_rows(), rows.bag(2, 1)), (3, (&[3, 6][..], &[0.5, 0.5][..])));
+        assert_eq!([0, 1, 2].map(|row| rows.history(row)), [&[3][..], &[3, 4], &[4, 5]]);
+        let selected = rows.select(&[2, 0, 2]);
+        for (row, original) in [2, 0, 2].into_iter().enumerate() {
+            for field in 0..2 {
+                assert_eq!(selected.bag(row, field), rows.bag(original, field));
+            }
+            assert_eq!(selected.history(row), rows.history(original));
+            assert_eq!(selected.vectors()[2 * row], original as f32);
+        }
+        assert_eq!((selected.labels(), selected.groups()), (&[0.0; 3][..], &[2, 0, 2][..]));
+        assert_eq!(selected.select(&[1, 0, 2]), rows.select(&[0, 2, 2]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let good: [&[(u32, f32)]; 2] = [&[(0, 1.0)], &[]];
+        let row = EncodedRow { bags: &good, vectors: &[0.0; 2], labels: &[1.0], ..EncodedRow::default() };
+        assert!(rows().push(row).is_ok());
+        let other_field: [&[(u32, f32)]; 2] = [&[(3, 1.0)], &[]];
+        let not_finite: [&[(u32, f32)]; 2] = [&[(0, f32::NAN)], &[]];
+        for (bad, message) in [
+            (EncodedRow { bags: &good[..1], ..row }, "number of fields of a row: expected 2, found 1"),
+            (EncodedRow { vectors: &[], ..row }, "width of the vectors"),
+            (EncodedRow { labels: &[], ..row }, "number of labels"),
+            (
+                EncodedRow { bags: &other_field, ..row },
+                "line 4, column user: expected an id from 0 to 2, found 3",
+            ),
+            (EncodedRow { bags: &not_finite, ..row }, "a finite number"),
+            (EncodedRow { history: [2, 4], ..row }, "event of a history"),
+        ] {
+            let error = rows().push(bad).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        assert!(rows().push_events(&[2]).is_err());
+    }
+}

@@ -14,7 +14,7 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
     ("metrics", &["data", "pipeline"], Burn::Nowhere),
     ("features", &["data"], Burn::In("batch.rs")),
     ("kernels", &[], Burn::Everywhere),
-    ("layers", &["kernels"], Burn::Everywhere),
+    ("layers", &["features", "kernels"], Burn::Everywhere),
     ("losses", &["kernels"], Burn::Everywhere),
     (
         "training",

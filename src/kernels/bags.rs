@@ -16,6 +16,17 @@ impl Default for Bags {
 }
 
 impl Bags {
+    /// Bags that begin at these entries, the last start being the number of entries.
+    ///
+    /// # Panics
+    /// If the starts do not rise from 0 to the number of rows, or the weights are not as many.
+    pub(crate) fn new(starts: Vec<u32>, rows: Vec<u32>, weights: Vec<f32>) -> Self {
+        let ends = (starts.first().copied(), starts.last().map(|&end| end as usize));
+        assert!(ends == (Some(0), Some(rows.len())) && starts.is_sorted(), "starts of other bags");
+        assert_eq!(rows.len(), weights.len(), "weights of the rows");
+        Self { starts, rows, weights }
+    }
+
     /// For each of these rows a bag that holds it alone, with this weight.
     pub(crate) fn of_one(rows: Vec<u32>, weight: f32) -> Self {
         let weights = vec![weight; rows.len()];

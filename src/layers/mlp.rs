@@ -94,14 +94,26 @@ impl Mlp {
     /// # Shapes
     /// - x: `[n, d_input]`
     /// - output: `[n, d_output]`
-    pub fn forward(&self, mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        let Some((last, hidden)) = self.layers.split_last() else {
-            return x;
-        };
-        for layer in hidden {
+    pub fn forward(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
+        match self.layers.split_last() {
+            Some((last, hidden)) => last.forward(self.activated(hidden, x, rng)),
+            None => x,
+        }
+    }
+
+    /// As [`forward`](Self::forward), with activation and dropout after the last layer as after the others.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    pub fn forward_activated(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
+        self.activated(&self.layers, x, rng)
+    }
+
+    fn activated(&self, layers: &[Linear], mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
+        for layer in layers {
             x = dropout(layer.forward_activated(x, self.activation), self.dropout, rng.as_deref_mut());
         }
-        last.forward(x)
+        x
     }
 }
 

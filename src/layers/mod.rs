@@ -3,9 +3,12 @@
 
 mod activation;
 mod attention;
+mod cross_network;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod factorization_machine;
+mod field_embedding;
 mod gated_fusion;
 mod history_encoder;
 mod init;
@@ -20,17 +23,21 @@ mod recent_items;
 mod recurrent;
 pub(crate) mod row_tape;
 mod sequence_embedding;
+mod target_attention;
 mod time_first;
 mod transformer;
 mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
+pub use cross_network::{Cross, CrossNetwork};
 pub(crate) use dropout::check_dropout;
 pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
 pub use embedding::{Embedding, TableUpdate};
 use embedding_bag::{embedding_bag, gather, sum_by_position, unique};
+pub use factorization_machine::factorization_machine;
+pub use field_embedding::{FieldEmbedding, FirstOrder};
 pub use gated_fusion::GatedFusion;
 pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig};
 pub use init::Init;
@@ -46,6 +53,7 @@ pub use pooling::{HistoryPooling, Pooling};
 pub(crate) use recent_items::recent_items;
 pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
+pub use target_attention::{AttentionWeights, TargetAttention};
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
 pub use transformer_encoder::TransformerEncoder;
 

@@ -3,6 +3,7 @@
 mod candidate_logits;
 mod pairwise;
 mod pointwise;
+mod ranking;
 mod retrieval;
 mod shared_candidates;
 mod softmax;
@@ -10,6 +11,7 @@ mod softmax;
 pub use candidate_logits::candidate_logits;
 pub use pairwise::bpr;
 pub use pointwise::{binary_cross_entropy, gbce_beta, generalized_binary_cross_entropy};
+pub use ranking::RankingLoss;
 pub use retrieval::{Negatives, RetrievalLoss, RetrievalTargets};
 pub use shared_candidates::SharedCandidates;
 pub use softmax::{

@@ -1,0 +1,151 @@
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::layers::{Init, Linear};
+use crate::rng::Rng;
+
+/// How a [`CrossNetwork`] mixes a layer's input into the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cross {
+    /// x_{l+1} = x₀ ⟨x_l, w_l⟩ + b_l + x_l (Wang et al. 2017, "Deep & Cross network for ad click predictions", eq. 3).
+    Vector,
+    /// x_{l+1} = x₀ ∘ (x_l W_l + b_l) + x_l (Wang et al. 2021, "DCN V2", eq. 1).
+    Matrix,
+    /// As [`Matrix`](Self::Matrix) with W_l = V_l U_lᵀ of this rank (eq. 2).
+    LowRank {
+        /// The rank r.
+        rank: usize,
+    },
+}
+
+/// Layers that multiply the input by a function of what was made of it so far: with l of them, interactions of up to
+/// l + 1 fields.
+#[derive(Module, Debug)]
+pub struct CrossNetwork {
+    /// w_l and b_l, each `[2, d]`.
+    vectors: Vec<Param<Tensor<2>>>,
+    /// V_l without a bias, each `[d, r]`.
+    factors: Vec<Param<Tensor<2>>>,
+    /// W_l, or U_lᵀ, and b_l.
+    matrices: Vec<Linear>,
+}
+
+impl CrossNetwork {
+    /// Fresh weights of `n_layers` layers over rows of width `d`.
+    ///
+    /// # Errors
+    /// A rank of 0.
+    pub fn new(cross: Cross, n_layers: usize, d: usize, rng: &mut Rng, device: &Device) -> Result<Self> {
+        let (mut vectors, mut factors, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..n_layers {
+            match cross {
+                Cross::Vector => {
+                    let w = Init::Normal { std: (1.0 / d as f64).sqrt() }.param([1, d], rng, device).val();
+                    vectors.push(Param::from_tensor(Tensor::cat(vec![w.clone(), w.zeros_like()], 0)));
+                }
+                Cross::Matrix => matrices.push(Linear::new(d, d, rng, device)),
+                Cross::LowRank { rank: 0 } => return Err(Error::config("Cross::rank", "at least 1", 0)),
+                Cross::LowRank { rank } => {
+                    let init = Init::Uniform { bound: (6.0 / (d + rank) as f64).sqrt() };
+                    factors.push(init.param([d, rank], rng, device));
+                    matrices.push(Linear::new(rank, d, rng, device));
+                }
+            }
+        }
+        Ok(Self { vectors, factors, matrices })
+    }
+
+    /// The output of the last layer.
+    ///
+    /// # Shapes
+    /// - x0: `[n, d]`
+    /// - output: `[n, d]`
+    pub fn forward(&self, x0: Tensor<2>) -> Tensor<2> {
+        let mut x = x0.clone();
+        for weights in &self.vectors {
+            x = cross_vector(x0.clone(), x, weights.val());
+        }
+        for (l, matrix) in self.matrices.iter().enumerate() {
+            let narrowed = match self.factors.get(l) {
+                Some(factor) => x.clone().matmul(factor.val()),
+                None => x.clone(),
+            };
+            x = multiply_add(x0.clone(), matrix.forward(narrowed), x);
+        }
+        x
+    }
+}
+
+/// x₀ ⟨x, w⟩ + b + x, with w and b as the rows of `wb`.
+fn cross_vector(x0: Tensor<2>, x: Tensor<2>, wb: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x0) {
+        return kernels::apply_3(kernels::CrossVector, x0, x, wb);
+    }
+    let (w, b) = (wb.clone().narrow(0, 0, 1), wb.narrow(0, 1, 1));
+    x0 * x.clone().matmul(w.transpose()) + b + x
+}
+
+/// x₀ ∘ z + x.
+fn multiply_add(x0: Tensor<2>, z: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x0) {
+        return kernels::apply_3(kernels::MultiplyAdd, x0, z, x);
+    }
+    x0 * z + x
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::kernels::twin::{self, normal};
+
+    #[test]
+    fn equal_their_float64_twins() {
+        for (n, d) in [(1, 1), (5, 7), (3, 33)] {
+            let inputs = [normal(n * d, 1), normal(n * d, 2), normal(2 * d, 3)];
+            let matrix = |x: &Tensor<1>, rows| x.clone().reshape([rows, d]);
+            twin::check(
+                &inputs,
+                1e-5,
+                |x| cross_vector(matrix(&x[0], n), matrix(&x[1], n), matrix(&x[2], 2)).reshape([n * d]),
+                |x| {
+                    let product = |row| (0..d).map(|j| x[1][row * d + j] * x[2][j]).sum::<f64>();
+                    (0..n * d).map(|i| x[0][i] * product(i / d) + x[2][d + i % d] + x[1][i]).collect()
+                },
+            );
+            let inputs = [normal(n * d, 1), normal(n * d, 2), normal(n * d, 3)];
+            twin::check(
+                &inputs,
+                1e-6,
+                |x| multiply_add(matrix(&x[0], n), matrix(&x[1], n), matrix(&x[2], n)).reshape([n * d]),
+                |x| (0..n * d).map(|i| x[0][i] * x[1][i] + x[2][i]).collect(),
+            );
+        }
+    }
+
+    #[test]
+    fn many_rows_give_the_same_bits_on_any_number_of_threads() {
+        for cross in [Cross::Vector, Cross::Matrix, Cross::LowRank { rank: 3 }] {
+            twin::is_deterministic(|| {
+                let device = Device::flex().autodiff();
+                let network = CrossNetwork::new(cross, 2, 20, &mut Rng::new(1), &device).unwrap();
+                let x = burn::tensor::TensorData::new(normal(3_000 * 20, 1), [3_000, 20]);
+                let x = Tensor::<2>::from_data(x, &device).require_grad();
+                let y = network.forward(x.clone());
+                let gradient = x.grad(&y.clone().square().sum().backward()).unwrap();
+                [y.into_data(), gradient.into_data()].iter().flat_map(|data| data.iter::<f32>()).collect()
+            });
+        }
+    }
+
+    #[test]
+    fn a_rank_of_zero_is_refused() {
+        let low_rank = Cross::LowRank { rank: 0 };
+        assert!(CrossNetwork::new(low_rank, 1, 4, &mut Rng::new(1), &Device::flex()).is_err());
+    }
+}

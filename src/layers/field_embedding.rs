@@ -1,0 +1,110 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::kernels::Bags;
+use crate::layers::{Embedding, Init, Linear, TableUpdate, embedding_bag};
+use crate::rng::Rng;
+
+/// A vector for each field of a row: of a field of ids the weighted sum of its ids' embeddings, from **one** table for
+/// all fields with **one** gather; of a field of vectors a linear map of the vector.
+#[derive(Module, Debug)]
+pub struct FieldEmbedding {
+    /// `[n_ids, d]`
+    table: Embedding,
+    /// `[dim, d]` for each field of vectors.
+    vectors: Vec<Linear>,
+    #[module(skip)]
+    d: usize,
+}
+
+impl FieldEmbedding {
+    /// Fresh weights for the fields of a space.
+    pub fn new(
+        space: &FeatureSpace,
+        d: usize,
+        init: Init,
+        update: TableUpdate,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
+        Self {
+            table: Embedding::new([space.n_ids(), d], init, update, rng, device),
+            vectors: space.vector_dims().map(|dim| Linear::new(dim, d, rng, device)).collect(),
+            d,
+        }
+    }
+
+    /// The vectors of all fields of each row, first those of ids, then those of vectors.
+    ///
+    /// # Shapes
+    /// - output: `[n_rows, (n_fields + n_vectors) · d]`
+    ///
+    /// # Panics
+    /// If the rows are of another space.
+    pub fn forward(&self, rows: &EncodedRows) -> Tensor<2> {
+        let (source, ids) = self.table.lookup(rows.ids().to_vec());
+        let bags = Bags::new(rows.starts().to_vec(), ids, rows.weights().to_vec());
+        let n_fields = rows.space().n_fields();
+        let mut fields = vec![embedding_bag(source, bags).reshape([rows.n_rows(), n_fields * self.d])];
+        let device = fields[0].device();
+        let vectors = Tensor::<2>::from_data(
+            TensorData::new(rows.vectors().to_vec(), [rows.n_rows(), rows.space().d_vectors()]),
+            &device,
+        );
+        let mut start = 0;
+        for (layer, dim) in self.vectors.iter().zip(rows.space().vector_dims()) {
+            fields.push(layer.forward(vectors.clone().narrow(1, start, dim)));
+            start += dim;
+        }
+        if fields.len() == 1 { fields.swap_remove(0) } else { Tensor::cat(fields, 1) }
+    }
+
+    /// The embeddings of these ids of the table.
+    ///
+    /// # Shapes
+    /// - output: `[ids.len(), d]`
+    ///
+    /// # Panics
+    /// If an id is not one of the space.
+    pub fn ids(&self, ids: &[u32]) -> Tensor<2> {
+        self.table.forward(ids)
+    }
+}
+
+/// The first-order part of a model, b + Σ_k w_k x_k over all ids k of a row with their weights x_k, and of fields of
+/// vectors their inner products with weights.
+#[derive(Module, Debug)]
+pub struct FirstOrder {
+    /// `[n_ids, 1]`
+    table: Embedding,
+    /// b, and the weights of the vectors of all fields, `[d_vectors, 1]`
+    vectors: Linear,
+}
+
+impl FirstOrder {
+    /// All weights 0.
+    pub fn new(space: &FeatureSpace, update: TableUpdate, rng: &mut Rng, device: &Device) -> Self {
+        Self {
+            table: Embedding::new([space.n_ids(), 1], Init::Constant(0.0), update, rng, device),
+            vectors: Linear::new(space.d_vectors(), 1, rng, device),
+        }
+    }
+
+    /// The first-order part of each row.
+    ///
+    /// # Shapes
+    /// - output: `[n_rows, 1]`
+    pub fn forward(&self, rows: &EncodedRows) -> Tensor<2> {
+        let (source, ids) = self.table.lookup(rows.ids().to_vec());
+        let n_fields = rows.space().n_fields();
+        let starts = rows.starts().iter().copied().step_by(n_fields).collect();
+        let sums = embedding_bag(source, Bags::new(starts, ids, rows.weights().to_vec()));
+        if rows.space().d_vectors() == 0 {
+            return sums + self.vectors.bias.val().unsqueeze();
+        }
+        let shape = [rows.n_rows(), rows.space().d_vectors()];
+        let vectors = Tensor::from_data(TensorData::new(rows.vectors().to_vec(), shape), &sums.device());
+        sums + self.vectors.forward(vectors)
+    }
+}

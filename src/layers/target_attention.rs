@@ -1,0 +1,176 @@
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::layers::{Mlp, MlpConfig, SequenceLayout, id_tensor};
+use crate::rng::Rng;
+
+/// What a [`TargetAttention`] makes of its weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionWeights {
+    /// They stay as they are, so that the sum says how strong the interest is (Zhou et al. 2018, section 4.3).
+    #[default]
+    Raw,
+    /// They become positive and sum to 1 over a history.
+    Softmax,
+}
+
+/// What of a history matters for a candidate (the local activation unit of Zhou et al. 2018, "Deep interest network for
+/// click-through rate prediction", eq. 3 and figure 2):
+///
+/// v = Σ_j a(k_j, q) k_j,  a(k, q) = MLP([q, k, q − k, q ∘ k])
+#[derive(Module, Debug)]
+pub struct TargetAttention {
+    mlp: Mlp,
+    #[module(skip)]
+    weights: AttentionWeights,
+}
+
+impl TargetAttention {
+    /// Fresh weights for vectors of width `d`.
+    ///
+    /// # Errors
+    /// An `mlp` out of range, or that does not end in width 1.
+    pub fn new(
+        d: usize,
+        mlp: &MlpConfig,
+        weights: AttentionWeights,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        if mlp.d_output != 1 {
+            return Err(Error::config("TargetAttention::mlp", "an output of width 1", mlp.d_output));
+        }
+        Ok(Self { mlp: mlp.init(4 * d, rng, device)?, weights })
+    }
+
+    /// The part of each history that matters for its candidate; 0 for an empty history.
+    ///
+    /// # Shapes
+    /// - queries: q, one for each history, `[n, d]`
+    /// - keys: k, the items of all histories, `[layout.n_rows(), d]`
+    /// - output: `[n, d]`
+    ///
+    /// # Panics
+    /// If `layout` is of another number of histories or items.
+    pub fn forward(
+        &self,
+        queries: Tensor<2>,
+        keys: Tensor<2>,
+        layout: &SequenceLayout,
+        rng: Option<&mut Rng>,
+    ) -> Tensor<2> {
+        let [n, d] = queries.dims();
+        let device = queries.device();
+        assert_eq!((n, keys.dims()[0]), (layout.n_sequences(), layout.n_rows()), "histories and their items");
+        let zeros = Tensor::zeros([n, d], &device);
+        if layout.n_rows() == 0 {
+            return zeros;
+        }
+        let weights = self.weights(queries, keys.clone(), layout, rng);
+        kernels::add_to_rows(zeros, id_tensor(&history_of_each(layout), &device), keys * weights)
+    }
+
+    /// The weight of each item of each history.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward), with the output `[layout.n_rows(), 1]`
+    pub fn weights(
+        &self,
+        queries: Tensor<2>,
+        keys: Tensor<2>,
+        layout: &SequenceLayout,
+        rng: Option<&mut Rng>,
+    ) -> Tensor<2> {
+        let q = kernels::select_rows(queries, id_tensor(&history_of_each(layout), &keys.device()));
+        let x = Tensor::cat(vec![q.clone(), keys.clone(), q.clone() - keys.clone(), q * keys], 1);
+        let weights = self.mlp.forward(x, rng);
+        match self.weights {
+            AttentionWeights::Raw => weights,
+            AttentionWeights::Softmax => softmax(weights, layout),
+        }
+    }
+}
+
+/// The number of the history that each item is of.
+fn history_of_each(layout: &SequenceLayout) -> Vec<u32> {
+    layout.iter().enumerate().flat_map(|(i, rows)| std::iter::repeat_n(i as u32, rows.len())).collect()
+}
+
+/// The softmax over each history of one number an item, `[layout.n_rows(), 1]`.
+fn softmax(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
+    let (n, l, device) = (layout.n_sequences(), layout.max_len(), x.device());
+    let last = layout.n_rows() - 1;
+    let slots: Vec<u32> =
+        layout.iter().flat_map(|rows| (rows.start..rows.start + l).map(|row| row.min(last) as u32)).collect();
+    let hidden: Vec<bool> = layout.iter().flat_map(|rows| (0..l).map(move |t| t >= rows.len())).collect();
+    let hidden = Tensor::<2, Bool>::from_data(TensorData::new(hidden, [n, l]), &device);
+    let padded = kernels::select_rows(x, id_tensor(&slots, &device)).reshape([n, l]);
+    let weights = activation::softmax(padded.mask_fill(hidden, -1e9), 1).reshape([n * l, 1]);
+    let filled: Vec<u32> = layout
+        .iter()
+        .enumerate()
+        .flat_map(|(i, rows)| (i * l..i * l + rows.len()).map(|slot| slot as u32))
+        .collect();
+    kernels::select_rows(weights, id_tensor(&filled, &device))
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::kernels::twin;
+    use crate::layers::read;
+
+    fn attention(weights: AttentionWeights) -> TargetAttention {
+        let mlp = MlpConfig::new(1).with_hidden([5]);
+        TargetAttention::new(3, &mlp, weights, &mut Rng::new(1), &Device::flex()).unwrap()
+    }
+
+    fn matrix(n: usize, d: usize, seed: u64) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(twin::normal(n * d, seed), [n, d]), &Device::flex())
+    }
+
+    #[test]
+    fn each_history_is_weighed_for_its_own_candidate() {
+        let layout = SequenceLayout::new([2, 0, 3]);
+        for weights in [AttentionWeights::Raw, AttentionWeights::Softmax] {
+            let layer = attention(weights);
+            let (q, k) = (matrix(3, 3, 1), matrix(5, 3, 2));
+            let found = read(layer.forward(q.clone(), k.clone(), &layout, None)).unwrap();
+            assert_eq!(found[3..6], [0.0; 3]);
+            for (history, rows) in [(0, 0..2), (2, 2..5)] {
+                let q = q.clone().narrow(0, history, 1);
+                let k = k.clone().narrow(0, rows.start, rows.len());
+                let alone = SequenceLayout::new([rows.len()]);
+                let weights = read(layer.weights(q.clone(), k.clone(), &alone, None)).unwrap();
+                let (k, alone) = (read(k.clone()).unwrap(), read(layer.forward(q, k, &alone, None)).unwrap());
+                for j in 0..3 {
+                    let expected: f32 =
+                        weights.iter().enumerate().map(|(t, weight)| weight * k[3 * t + j]).sum();
+                    assert!((alone[j] - expected).abs() < 1e-6);
+                    assert!((found[3 * history + j] - expected).abs() < 1e-6);
+                }
+                if layer.weights == AttentionWeights::Softmax {
+                    assert!(
+                        (weights.iter().sum::<f32>() - 1.0).abs() < 1e-6 && weights.iter().all(|&w| w > 0.0)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_items_all_is_zero() {
+        let layer = attention(AttentionWeights::Softmax);
+        let found = layer.forward(
+            matrix(2, 3, 1),
+            Tensor::zeros([0, 3], &Device::flex()),
+            &SequenceLayout::new([0, 0]),
+            None,
+        );
+        assert_eq!(read(found).unwrap(), [0.0; 6]);
+    }
+}

@@ -1,0 +1,155 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::{
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, Init, Linear, Mlp, MlpConfig, SequenceLayout,
+    TableUpdate, TargetAttention, check_dropout, dropout,
+};
+use crate::rng::Rng;
+use crate::training::{RankingModel, RankingObjective, RankingOutput};
+
+/// The settings of a [`Din`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
+/// | `attention` | 64 → 32 → 1, ReLU | the activation unit | ends in width 1 |
+/// | `weights` | raw | what is made of the activation unit's output | |
+/// | `mlp` | 256 → 128, ReLU | the perceptron; its output layer ends with the activation, too | |
+/// | `cross` | none | a cross network beside the perceptron, and its layers | |
+/// | `dropout` | 0 | of the field vectors and the interest | [0, 1) |
+/// | `table_update` | dense | which rows of the table a step updates | |
+/// | `objective` | binary cross-entropy | what is minimised | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DinConfig {
+    /// The width of a field's vector.
+    pub d_embedding: usize,
+    /// The activation unit.
+    pub attention: MlpConfig,
+    /// What is made of the activation unit's output.
+    pub weights: AttentionWeights,
+    /// The perceptron.
+    pub mlp: MlpConfig,
+    /// A cross network beside the perceptron, and the number of its layers.
+    pub cross: Option<(Cross, usize)>,
+    /// The dropout of the field vectors and the interest.
+    pub dropout: f64,
+    /// Which rows of the table a step updates.
+    pub table_update: TableUpdate,
+    /// What is minimised.
+    pub objective: RankingObjective,
+}
+
+impl Default for DinConfig {
+    fn default() -> Self {
+        Self {
+            d_embedding: 16,
+            attention: MlpConfig::new(1).with_hidden([64, 32]),
+            weights: AttentionWeights::Raw,
+            mlp: MlpConfig::new(128).with_hidden([256]),
+            cross: None,
+            dropout: 0.0,
+            table_update: TableUpdate::Dense,
+            objective: RankingObjective::default(),
+        }
+    }
+}
+
+impl DinConfig {
+    /// Fresh weights for this space, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A setting outside its range, or a space without a history.
+    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
+        self.objective.validate()?;
+        check_dropout("DinConfig::dropout", self.dropout)?;
+        if self.d_embedding == 0 {
+            return Err(Error::config("DinConfig::d_embedding", "at least 1", 0));
+        }
+        let Some((field, _)) = space.history() else {
+            return Err(Error::config("DinConfig::space", "a space with a history", "none"));
+        };
+        let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
+        let width = (space.n_fields() + space.vector_dims().len() + 1) * d;
+        let network = |(cross, n_layers)| CrossNetwork::new(cross, n_layers, width, rng, device);
+        let cross = self.cross.map(network).transpose()?;
+        let d_output = self.mlp.d_output + if cross.is_some() { width } else { 0 };
+        Ok(Din {
+            cross,
+            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
+            mlp: self.mlp.init(width, rng, device)?,
+            output: Linear::new(d_output, 1, rng, device),
+            field,
+            space: space.clone(),
+            config: self.clone(),
+        })
+    }
+}
+
+/// A perceptron over the fields and over what of the history matters for the candidate: Zhou et al. 2018, "Deep interest
+/// network for click-through rate prediction" (DIN).
+///
+/// The history's field is the candidate's own id: its vector v_A is the query, the vectors e_j of the history, from the
+/// same table, are the keys, and v_U(A) = Σ_j a(e_j, v_A) e_j (eq. 3) stands beside the field vectors.
+///
+/// Deviations: the activation unit reads [q, k, q − k, q ∘ k] instead of the outer product; there may be a cross network
+/// (DCN-V2) beside the perceptron.
+///
+/// # Weights
+/// | name | shape | |
+/// |---|---|---|
+/// | `fields.table.weight` | `[n_ids, d_embedding]` | v and e |
+/// | `fields.vectors.{i}.weight`, `.bias` | `[dim, d_embedding]`, `[d_embedding]` | of fields of vectors |
+/// | `attention.mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | a |
+/// | `cross.…` | | as in [`Dcn`](super::Dcn) |
+/// | `mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
+/// | `output.weight`, `.bias` | `[d_output, 1]`, `[1]` | |
+#[derive(Module, Debug)]
+pub struct Din {
+    fields: FieldEmbedding,
+    attention: TargetAttention,
+    cross: Option<CrossNetwork>,
+    mlp: Mlp,
+    output: Linear,
+    /// The field of the candidate and the history.
+    #[module(skip)]
+    field: usize,
+    #[module(skip)]
+    space: FeatureSpace,
+    #[module(skip)]
+    config: DinConfig,
+}
+
+impl RankingModel for Din {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn objective(&self) -> &RankingObjective {
+        &self.config.objective
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
+        let (d, p) = (self.config.d_embedding, self.config.dropout);
+        let embeddings = self.fields.forward(rows);
+        let candidates = embeddings.clone().narrow(1, self.field * d, d);
+        let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
+        let layout = SequenceLayout::new(histories().map(<[u32]>::len));
+        let keys = self.fields.ids(&histories().flatten().copied().collect::<Vec<_>>());
+        let interest = self.attention.forward(candidates, keys, &layout, rng.as_deref_mut());
+        let embeddings = Tensor::cat(vec![embeddings, interest], 1);
+        let x = dropout(embeddings.clone(), p, rng.as_deref_mut());
+        let mut outputs = vec![self.mlp.forward_activated(x.clone(), rng)];
+        outputs.extend(self.cross.as_ref().map(|cross| cross.forward(x)));
+        RankingOutput { logits: self.output.forward(Tensor::cat(outputs, 1)), embeddings }
+    }
+}

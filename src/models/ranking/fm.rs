@@ -1,0 +1,87 @@
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::{FieldEmbedding, FirstOrder, Init, TableUpdate, factorization_machine};
+use crate::rng::Rng;
+use crate::training::{RankingModel, RankingObjective, RankingOutput};
+
+/// The settings of an [`Fm`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `d_embedding` | 16 | number of factors d | ≥ 1 |
+/// | `table_update` | dense | which rows of the tables a step updates | |
+/// | `objective` | binary cross-entropy | what is minimised | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FmConfig {
+    /// The number of factors.
+    pub d_embedding: usize,
+    /// Which rows of the tables a step updates.
+    pub table_update: TableUpdate,
+    /// What is minimised.
+    pub objective: RankingObjective,
+}
+
+impl Default for FmConfig {
+    fn default() -> Self {
+        Self { d_embedding: 16, table_update: TableUpdate::Dense, objective: RankingObjective::default() }
+    }
+}
+
+impl FmConfig {
+    /// Fresh weights for this space, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Fm> {
+        self.objective.validate()?;
+        if self.d_embedding == 0 {
+            return Err(Error::config("FmConfig::d_embedding", "at least 1", 0));
+        }
+        let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
+        Ok(Fm {
+            first_order: FirstOrder::new(space, update, rng, device),
+            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            space: space.clone(),
+            config: self.clone(),
+        })
+    }
+}
+
+/// A factorization machine of second order (Rendle 2010, eq. 1): the logit is
+/// b + Σ_k w_k x_k + Σ_{f<g} ⟨v_f, v_g⟩ over the vectors v of the fields.
+///
+/// Deviation: the ids of one field (a list, say) do not meet each other; their vectors are summed first.
+#[derive(Module, Debug)]
+pub struct Fm {
+    first_order: FirstOrder,
+    fields: FieldEmbedding,
+    #[module(skip)]
+    space: FeatureSpace,
+    #[module(skip)]
+    config: FmConfig,
+}
+
+impl RankingModel for Fm {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn objective(&self) -> &RankingObjective {
+        &self.config.objective
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn forward(&self, rows: &EncodedRows, _rng: Option<&mut Rng>) -> RankingOutput {
+        let embeddings = self.fields.forward(rows);
+        let pairs = factorization_machine(embeddings.clone(), self.config.d_embedding);
+        RankingOutput { logits: self.first_order.forward(rows) + pairs, embeddings }
+    }
+}

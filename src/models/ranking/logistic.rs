@@ -1,0 +1,69 @@
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::{FirstOrder, TableUpdate};
+use crate::rng::Rng;
+use crate::training::{RankingModel, RankingObjective, RankingOutput};
+
+/// The settings of a [`Logistic`].
+///
+/// | setting | default | purpose |
+/// |---|---|---|
+/// | `table_update` | dense | which weights a step updates |
+/// | `objective` | binary cross-entropy | what is minimised; `l2` is not applied |
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogisticConfig {
+    /// Which weights a step updates.
+    pub table_update: TableUpdate,
+    /// What is minimised.
+    pub objective: RankingObjective,
+}
+
+impl LogisticConfig {
+    /// A model of this space whose weights are all 0.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Logistic> {
+        self.objective.validate()?;
+        let rng = &mut Rng::stream(seed, &[0]);
+        Ok(Logistic {
+            first_order: FirstOrder::new(space, self.table_update, rng, device),
+            space: space.clone(),
+            config: self.clone(),
+        })
+    }
+}
+
+/// Logistic regression: P(y = 1) = σ(b + Σ_k w_k x_k).
+#[derive(Module, Debug)]
+pub struct Logistic {
+    first_order: FirstOrder,
+    #[module(skip)]
+    space: FeatureSpace,
+    #[module(skip)]
+    config: LogisticConfig,
+}
+
+impl RankingModel for Logistic {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn objective(&self) -> &RankingObjective {
+        &self.config.objective
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn forward(&self, rows: &EncodedRows, _rng: Option<&mut Rng>) -> RankingOutput {
+        let logits = self.first_order.forward(rows);
+        RankingOutput { embeddings: logits.clone(), logits }
+    }
+}

@@ -1,0 +1,118 @@
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::{FieldEmbedding, FirstOrder, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
+use crate::rng::Rng;
+use crate::training::{RankingModel, RankingObjective, RankingOutput};
+
+/// The settings of a [`WideDeep`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
+/// | `mlp` | 256 → 128 → 1, ReLU | the deep part | ends in width 1 |
+/// | `dropout` | 0 | of the field vectors before the deep part | [0, 1) |
+/// | `table_update` | dense | which rows of the tables a step updates | |
+/// | `objective` | binary cross-entropy | what is minimised | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WideDeepConfig {
+    /// The width of a field's vector.
+    pub d_embedding: usize,
+    /// The deep part.
+    pub mlp: MlpConfig,
+    /// The dropout of the field vectors before the deep part.
+    pub dropout: f64,
+    /// Which rows of the tables a step updates.
+    pub table_update: TableUpdate,
+    /// What is minimised.
+    pub objective: RankingObjective,
+}
+
+impl Default for WideDeepConfig {
+    fn default() -> Self {
+        Self {
+            d_embedding: 16,
+            mlp: MlpConfig::new(1).with_hidden([256, 128]),
+            dropout: 0.0,
+            table_update: TableUpdate::Dense,
+            objective: RankingObjective::default(),
+        }
+    }
+}
+
+impl WideDeepConfig {
+    /// Fresh weights for this space, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<WideDeep> {
+        self.objective.validate()?;
+        check_dropout("WideDeepConfig::dropout", self.dropout)?;
+        if self.d_embedding == 0 {
+            return Err(Error::config("WideDeepConfig::d_embedding", "at least 1", 0));
+        }
+        if self.mlp.d_output != 1 {
+            return Err(Error::config("WideDeepConfig::mlp", "an output of width 1", self.mlp.d_output));
+        }
+        let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
+        let n_vectors = space.n_fields() + space.vector_dims().len();
+        Ok(WideDeep {
+            first_order: FirstOrder::new(space, update, rng, device),
+            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            mlp: self.mlp.init(n_vectors * d, rng, device)?,
+            space: space.clone(),
+            config: self.clone(),
+        })
+    }
+}
+
+/// A linear model and a multi-layer perceptron, trained together: Cheng et al. 2016, "Wide & Deep learning for recommender
+/// systems".
+///
+/// The logit is w_wideᵀ x + w_deepᵀ a (eq. 3), with the ids of all fields as x.
+///
+/// Deviations: products of fields (eq. 1) are ids of their own field if they are wanted; both parts have one optimizer.
+///
+/// # Weights
+/// | name | shape | |
+/// |---|---|---|
+/// | `first_order.table.weight` | `[n_ids, 1]` | w_wide |
+/// | `first_order.vectors.weight`, `.bias` | `[d_vectors, 1]`, `[1]` | w_wide of fields of vectors, and b |
+/// | `fields.table.weight` | `[n_ids, d_embedding]` | |
+/// | `fields.vectors.{i}.weight`, `.bias` | `[dim, d_embedding]`, `[d_embedding]` | of fields of vectors |
+/// | `mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
+#[derive(Module, Debug)]
+pub struct WideDeep {
+    first_order: FirstOrder,
+    fields: FieldEmbedding,
+    mlp: Mlp,
+    #[module(skip)]
+    space: FeatureSpace,
+    #[module(skip)]
+    config: WideDeepConfig,
+}
+
+impl RankingModel for WideDeep {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn objective(&self) -> &RankingObjective {
+        &self.config.objective
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
+        let embeddings = self.fields.forward(rows);
+        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
+        let logits = self.first_order.forward(rows) + self.mlp.forward(x, rng);
+        RankingOutput { logits, embeddings }
+    }
+}

@@ -1,0 +1,143 @@
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData, activation};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::read;
+use crate::losses::RankingLoss;
+use crate::rng::Rng;
+use crate::training::{RankingBatch, Trainable};
+
+/// What a ranking model minimises.
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `loss` | binary cross-entropy | of the logit of each label | |
+/// | `task_weights` | all 1 | of each label's loss in the sum | one for each label, ≥ 0 |
+/// | `l2` | 0 | λ of the penalty λ Σ ‖e‖², the mean over rows of the sum over a row's field vectors e | ≥ 0 |
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankingObjective {
+    /// What is minimised for each label.
+    pub loss: RankingLoss,
+    /// The weight of each label; 1 if empty.
+    pub task_weights: Vec<f64>,
+    /// The penalty of the field vectors.
+    pub l2: f64,
+}
+
+impl RankingObjective {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first setting outside its range.
+    pub fn validate(&self) -> Result<()> {
+        self.loss.validate()?;
+        let at_least_0 = |x: &f64| x.is_finite() && *x >= 0.0;
+        if let Some(weight) = self.task_weights.iter().find(|weight| !at_least_0(weight)) {
+            return Err(Error::config("RankingObjective::task_weights", "numbers of at least 0", weight));
+        }
+        if !at_least_0(&self.l2) {
+            return Err(Error::config("RankingObjective::l2", "a number of at least 0", self.l2));
+        }
+        Ok(())
+    }
+
+    /// The loss of a batch.
+    fn forward(&self, output: RankingOutput, rows: &EncodedRows) -> Tensor<1> {
+        let ([n, n_labels], device) = (output.logits.dims(), output.logits.device());
+        assert_eq!(n_labels, rows.n_labels(), "a logit for each label");
+        let labels = TensorData::new(rows.labels().to_vec(), [n, n_labels]);
+        let labels = Tensor::<2>::from_data(labels, &device);
+        let of_task = |task: usize| {
+            let column = |x: &Tensor<2>| x.clone().narrow(1, task, 1).reshape([n]);
+            let loss = self.loss.forward(column(&output.logits), column(&labels));
+            loss.mul_scalar(self.task_weights.get(task).copied().unwrap_or(1.0))
+        };
+        let loss = (1..n_labels).fold(of_task(0), |sum, task| sum + of_task(task));
+        if self.l2 == 0.0 {
+            return loss;
+        }
+        loss + output.embeddings.square().sum().mul_scalar(self.l2 / n as f64)
+    }
+}
+
+/// What a ranking model makes of rows.
+#[derive(Clone, Debug)]
+pub struct RankingOutput {
+    /// One logit for each label, `[n, n_labels]`.
+    pub logits: Tensor<2>,
+    /// The vectors of all fields of each row, `[n, …]`: what the penalty is taken of.
+    pub embeddings: Tensor<2>,
+}
+
+/// A model of rows of fields: a module that gives each row a logit for each label.
+pub trait RankingModel: Module {
+    /// What the rows hold.
+    fn space(&self) -> &FeatureSpace;
+
+    /// What it minimises.
+    fn objective(&self) -> &RankingObjective;
+
+    /// All settings, as JSON: what a checkpoint compares.
+    fn settings(&self) -> serde_json::Value;
+
+    /// The logits of rows of its space; `rng` draws the dropout masks in training and is `None` in inference.
+    ///
+    /// # Panics
+    /// If the rows are of another space.
+    fn forward(&self, rows: &EncodedRows, rng: Option<&mut Rng>) -> RankingOutput;
+}
+
+impl<M: RankingModel> Trainable for M {
+    type Batch = RankingBatch;
+
+    fn loss(&self, batch: RankingBatch) -> Tensor<1> {
+        let output = self.forward(&batch.rows, Some(&mut Rng::new(batch.seed)));
+        self.objective().forward(output, &batch.rows)
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        RankingModel::settings(self)
+    }
+
+    fn check_batches(&self, settings: &serde_json::Value) -> Result<()> {
+        let rows_per_group = self.objective().loss.rows_per_group();
+        for (field, expected) in
+            [("space", serde_json::json!(self.space())), ("rows_per_group", rows_per_group.into())]
+        {
+            if settings.get(field).is_some_and(|found| *found != expected) {
+                let found = settings[field].to_string();
+                return Err(Error::config(
+                    "RankingBatches",
+                    format!("{field} = {expected}, as the model"),
+                    found,
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The probability σ(logit) of each label of each row, `[n_rows, n_labels]`.
+///
+/// # Errors
+/// Rows of another space; a device that fails to give its numbers back.
+pub fn predict(model: &impl RankingModel, rows: &EncodedRows) -> Result<Vec<f32>> {
+    const ROWS_PER_PASS: usize = 8_192;
+    if rows.space() != model.space() {
+        return Err(Error::config(
+            "predict::rows",
+            "rows of the model's space",
+            format!("{:?}", rows.space()),
+        ));
+    }
+    let mut probabilities = Vec::with_capacity(rows.n_rows() * rows.n_labels().max(1));
+    let all: Vec<usize> = (0..rows.n_rows()).collect();
+    for part in all.chunks(ROWS_PER_PASS) {
+        let logits = model.forward(&rows.select(part), None).logits;
+        probabilities.extend(read(activation::sigmoid(logits))?);
+    }
+    Ok(probabilities)
+}

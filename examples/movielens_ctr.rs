@@ -106,12 +106,22 @@ fn load(args: &Args) -> Result<(EncodedRows, Interactions)> {
             genres.iter().map(|g| (g + offsets[7], 1.0 / genres.len() as f32)).collect();
         let single: Vec<[(u32, f32); 1]> = (0..4)
             .map(|f| [(user_columns[f][u] + offsets[f], 1.0)])
-            .chain([[(u as u32 + offsets[4], 1.0)], [(i as u32 + offsets[5], 1.0)], [(years[i] + offsets[6], 1.0)]])
+            .chain([
+                [(u as u32 + offsets[4], 1.0)],
+                [(i as u32 + offsets[5], 1.0)],
+                [(years[i] + offsets[6], 1.0)],
+            ])
             .collect();
         let mut bags: Vec<&[(u32, f32)]> = single.iter().map(|b| &b[..]).collect();
         bags.push(&genre_bag);
         let labels = [f32::from(row.value >= 4.0)];
-        encoded.push(EncodedRow { bags: &bags, vectors: &[], history: histories[r], labels: &labels, group: row.user.0 })?;
+        encoded.push(EncodedRow {
+            bags: &bags,
+            vectors: &[],
+            history: histories[r],
+            labels: &labels,
+            group: row.user.0,
+        })?;
     }
     Ok((encoded, rows))
 }
@@ -121,11 +131,19 @@ fn report(name: &str, model: &impl RankingModel, rows: &EncodedRows) -> Result<f
     let labels: Vec<bool> = rows.labels().iter().map(|&y| y > 0.5).collect();
     let users: Vec<UserId> = rows.groups().iter().map(|&g| UserId(g)).collect();
     let a = auc(&labels, &p)?.unwrap();
-    println!("{name}: AUC {a:.5} GAUC {:.5} log loss {:.5}", gauc(&users, &labels, &p)?.value.unwrap(), log_loss(&labels, &p)?);
+    println!(
+        "{name}: AUC {a:.5} GAUC {:.5} log loss {:.5}",
+        gauc(&users, &labels, &p)?.value.unwrap(),
+        log_loss(&labels, &p)?
+    );
     Ok(a)
 }
 
-fn run<M: RankingModel + Trainable<Batch = RankingBatch>>(args: &Args, model: M, parts: &[EncodedRows; 3]) -> Result<()> {
+fn run<M: RankingModel + Trainable<Batch = RankingBatch>>(
+    args: &Args,
+    model: M,
+    parts: &[EncodedRows; 3],
+) -> Result<()> {
     let batches = RankingBatches::new(parts[0].clone(), args.batch_size, args.seed)?;
     let mut config = TrainingConfig::default()
         .with_epochs(args.epochs)
@@ -149,27 +167,77 @@ fn run<M: RankingModel + Trainable<Batch = RankingBatch>>(args: &Args, model: M,
 fn try_run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let (rows, interactions) = load(args)?;
-    println!("{} rows, {} ids, encoded in {:.2} s", rows.n_rows(), rows.space().n_ids(), start.elapsed().as_secs_f64());
+    println!(
+        "{} rows, {} ids, encoded in {:.2} s",
+        rows.n_rows(),
+        rows.space().n_ids(),
+        start.elapsed().as_secs_f64()
+    );
     let parts: [EncodedRows; 3] = if args.by_time {
         let mut order: Vec<usize> = (0..rows.n_rows()).collect();
         order.sort_by_key(|&r| interactions.timestamps()[r]);
         let n = order.len();
-        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]].map(|part| rows.select(part))
+        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]]
+            .map(|part| rows.select(part))
     } else {
         let mut order: Vec<usize> = (0..rows.n_rows()).collect();
         recsys::rng::Rng::new(7).shuffle(&mut order);
         let n = order.len();
-        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]].map(|part| rows.select(part))
+        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]]
+            .map(|part| rows.select(part))
     };
     let (space, device) = (rows.space().clone(), Device::flex());
     let objective = RankingObjective { l2: args.l2, ..RankingObjective::default() };
     let hidden = |n: usize| MlpConfig::new(n).with_dropout(args.mlp_dropout);
     match args.model.as_str() {
-        "logistic" => run(args, LogisticConfig { objective, ..Default::default() }.init(&space, args.seed, &device)?, &parts),
-        "fm" => run(args, FmConfig { d_embedding: args.d, objective, ..Default::default() }.init(&space, args.seed, &device)?, &parts),
-        "deepfm" => run(args, DeepFmConfig { d_embedding: args.d, mlp: hidden(1).with_hidden([256, 128]), dropout: args.dropout, objective, ..Default::default() }.init(&space, args.seed, &device)?, &parts),
-        "dcn" | "dcn-v2" => run(args, DcnConfig { d_embedding: args.d, cross: if args.model == "dcn" { Cross::Vector } else { Cross::Matrix }, mlp: hidden(128).with_hidden([256]), dropout: args.dropout, objective, ..Default::default() }.init(&space, args.seed, &device)?, &parts),
-        "din" => run(args, DinConfig { d_embedding: args.d, mlp: hidden(128).with_hidden([256]), dropout: args.dropout, objective, ..Default::default() }.init(&space, args.seed, &device)?, &parts),
+        "logistic" => run(
+            args,
+            LogisticConfig { objective, ..Default::default() }.init(&space, args.seed, &device)?,
+            &parts,
+        ),
+        "fm" => run(
+            args,
+            FmConfig { d_embedding: args.d, objective, ..Default::default() }
+                .init(&space, args.seed, &device)?,
+            &parts,
+        ),
+        "deepfm" => run(
+            args,
+            DeepFmConfig {
+                d_embedding: args.d,
+                mlp: hidden(1).with_hidden([256, 128]),
+                dropout: args.dropout,
+                objective,
+                ..Default::default()
+            }
+            .init(&space, args.seed, &device)?,
+            &parts,
+        ),
+        "dcn" | "dcn-v2" => run(
+            args,
+            DcnConfig {
+                d_embedding: args.d,
+                cross: if args.model == "dcn" { Cross::Vector } else { Cross::Matrix },
+                mlp: hidden(128).with_hidden([256]),
+                dropout: args.dropout,
+                objective,
+                ..Default::default()
+            }
+            .init(&space, args.seed, &device)?,
+            &parts,
+        ),
+        "din" => run(
+            args,
+            DinConfig {
+                d_embedding: args.d,
+                mlp: hidden(128).with_hidden([256]),
+                dropout: args.dropout,
+                objective,
+                ..Default::default()
+            }
+            .init(&space, args.seed, &device)?,
+            &parts,
+        ),
         _ => panic!("model"),
     }
 }

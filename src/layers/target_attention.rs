@@ -21,7 +21,10 @@ pub enum AttentionWeights {
 /// What of a history matters for a candidate (the local activation unit of Zhou et al. 2018, "Deep interest network for
 /// click-through rate prediction", eq. 3 and figure 2):
 ///
-/// v = Σ_j a(k_j, q) k_j,  a(k, q) = MLP([q, k, q − k, q ∘ k])
+/// v = Σ_j a(k_j, q) k_j,  a(k, q) = MLP([q, k, q ∘ k])
+///
+/// The difference q − k, which implementations add, is a linear function of q and k: the first layer has it already, at
+/// three quarters of the work.
 #[derive(Module, Debug)]
 pub struct TargetAttention {
     mlp: Mlp,
@@ -44,7 +47,7 @@ impl TargetAttention {
         if mlp.d_output != 1 {
             return Err(Error::config("TargetAttention::mlp", "an output of width 1", mlp.d_output));
         }
-        Ok(Self { mlp: mlp.init(4 * d, rng, device)?, weights })
+        Ok(Self { mlp: mlp.init(3 * d, rng, device)?, weights })
     }
 
     /// The part of each history that matters for its candidate; 0 for an empty history.
@@ -63,21 +66,20 @@ impl TargetAttention {
         layout: &SequenceLayout,
         rng: Option<&mut Rng>,
     ) -> Tensor<2> {
-        let [n, d] = queries.dims();
-        let device = queries.device();
-        assert_eq!((n, keys.dims()[0]), (layout.n_sequences(), layout.n_rows()), "histories and their items");
-        let zeros = Tensor::zeros([n, d], &device);
         if layout.n_rows() == 0 {
-            return zeros;
+            return queries.zeros_like();
         }
         let weights = self.weights(queries, keys.clone(), layout, rng);
-        kernels::add_to_rows(zeros, id_tensor(&history_of_each(layout), &device), keys * weights)
+        weighted_sums(weights, keys, layout)
     }
 
-    /// The weight of each item of each history.
+    /// The weight of each item of each history, of which there is at least one.
     ///
     /// # Shapes
     /// As [`forward`](Self::forward), with the output `[layout.n_rows(), 1]`
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
     pub fn weights(
         &self,
         queries: Tensor<2>,
@@ -85,14 +87,33 @@ impl TargetAttention {
         layout: &SequenceLayout,
         rng: Option<&mut Rng>,
     ) -> Tensor<2> {
-        let q = kernels::select_rows(queries, id_tensor(&history_of_each(layout), &keys.device()));
-        let x = Tensor::cat(vec![q.clone(), keys.clone(), q.clone() - keys.clone(), q * keys], 1);
-        let weights = self.mlp.forward(x, rng);
+        let weights = self.mlp.forward(query_key_products(queries, keys, layout), rng);
         match self.weights {
             AttentionWeights::Raw => weights,
             AttentionWeights::Softmax => softmax(weights, layout),
         }
     }
+}
+
+/// [q, k, q ∘ k] for every item k of every history, with the query q of its history, `[layout.n_rows(), 3 d]`.
+fn query_key_products(queries: Tensor<2>, keys: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&keys) {
+        return kernels::apply_2(kernels::QueryKeyProducts { layout: layout.clone() }, queries, keys);
+    }
+    let q = kernels::select_rows(queries, id_tensor(&history_of_each(layout), &keys.device()));
+    Tensor::cat(vec![q.clone(), keys.clone(), q * keys], 1)
+}
+
+/// Σ_t w_t k_t over the items of each history, `[layout.n_sequences(), d]`.
+fn weighted_sums(weights: Tensor<2>, keys: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&keys) {
+        return kernels::apply_2(kernels::WeightedSums { layout: layout.clone() }, weights, keys);
+    }
+    let device = keys.device();
+    let zeros = Tensor::zeros([layout.n_sequences(), keys.dims()[1]], &device);
+    kernels::add_to_rows(zeros, id_tensor(&history_of_each(layout), &device), keys * weights)
 }
 
 /// The number of the history that each item is of.
@@ -160,6 +181,57 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn equal_their_float64_twins() {
+        let layout = SequenceLayout::new([2, 0, 3]);
+        let history = [0, 0, 2, 2, 2];
+        for d in [1, 3, 17] {
+            let matrix = |x: &Tensor<1>, n| x.clone().reshape([n, x.dims()[0] / n]);
+            twin::check(
+                &[twin::normal(3 * d, 1), twin::normal(5 * d, 2)],
+                1e-5,
+                |x| query_key_products(matrix(&x[0], 3), matrix(&x[1], 5), &layout).reshape([15 * d]),
+                |x| {
+                    let row = |row: usize| {
+                        let (q, k) = (&x[0][history[row] * d..][..d], &x[1][row * d..][..d]);
+                        [q, k, &q.iter().zip(k).map(|(q, k)| q * k).collect::<Vec<_>>()].concat()
+                    };
+                    (0..5).flat_map(row).collect()
+                },
+            );
+            twin::check(
+                &[twin::normal(5, 1), twin::normal(5 * d, 2)],
+                1e-5,
+                |x| weighted_sums(matrix(&x[0], 5), matrix(&x[1], 5), &layout).reshape([3 * d]),
+                |x| {
+                    let term = |row: usize, j: usize| x[0][row] * x[1][row * d + j];
+                    let sum = |i: usize| {
+                        (0..5).filter(|&row| history[row] == i / d).map(|row| term(row, i % d)).sum()
+                    };
+                    (0..3 * d).map(sum).collect()
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn many_rows_give_the_same_bits_on_any_number_of_threads() {
+        let layout = SequenceLayout::new((0..300).map(|i| i % 17));
+        let n = layout.n_rows();
+        twin::is_deterministic(|| {
+            let device = Device::flex().autodiff();
+            let leaf = |n: usize, seed| {
+                let x = TensorData::new(twin::normal(n * 3, seed), [n, 3]);
+                Tensor::<2>::from_data(x, &device).require_grad()
+            };
+            let (q, k) = (leaf(300, 1), leaf(n, 2));
+            let products = query_key_products(q.clone(), k.clone(), &layout);
+            let y = weighted_sums(products.sum_dim(1), k.clone(), &layout);
+            let gradients = y.square().sum().backward();
+            [q, k].iter().flat_map(|x| read(x.grad(&gradients).unwrap()).unwrap()).collect()
+        });
     }
 
     #[test]

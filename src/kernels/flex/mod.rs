@@ -35,6 +35,7 @@ mod recurrence;
 mod rows;
 mod sequence_embedding;
 mod square;
+mod target_attention;
 
 pub(crate) use adam::{Adam, AdamStep};
 pub(crate) use array::Array;
@@ -57,6 +58,7 @@ pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use recurrence::Recurrence;
 pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 pub(crate) use sequence_embedding::SequenceEmbedding;
+pub(crate) use target_attention::{QueryKeyProducts, WeightedSums};
 
 use super::{Activation, Bags, Mask, RecurrentCell, SequenceLayout, simd};
 

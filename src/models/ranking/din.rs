@@ -97,8 +97,8 @@ impl DinConfig {
 /// The history's field is the candidate's own id: its vector v_A is the query, the vectors e_j of the history, from the
 /// same table, are the keys, and v_U(A) = Σ_j a(e_j, v_A) e_j (eq. 3) stands beside the field vectors.
 ///
-/// Deviations: the activation unit reads [q, k, q − k, q ∘ k] instead of the outer product; there may be a cross network
-/// (DCN-V2) beside the perceptron.
+/// Deviations: the activation unit reads [q, k, q ∘ k] ([`TargetAttention`]) instead of the outer product; there may be a
+/// cross network (DCN-V2) beside the perceptron.
 ///
 /// # Weights
 /// | name | shape | |

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::predictions::Values;
+use crate::metrics::report::{interval, number};
+use crate::metrics::significance::{Estimate, Interval, estimate};
+use crate::metrics::table::{Table, thousands};
+
+/// The number of bins of the calibration errors in a [`ClassificationReport`] (Guo et al. 2017).
+pub const N_CALIBRATION_BINS: usize = 15;
+
+/// The names, in the order of a report.
+pub(super) const CLASSIFICATION_METRICS: [&str; 6] =
+    ["auc", "gauc", "log_loss", "calibration_ratio", "ece_equal_width", "ece_equal_frequency"];
+
+/// The metrics that noise can only raise.
+const BIASED: [&str; 2] = ["ece_equal_width", "ece_equal_frequency"];
+
+/// How well predictions tell positive from negative rows, and how well their probabilities fit; prints as a table,
+/// serialises to JSON. From [`Predictions::report`](crate::metrics::Predictions::report).
+///
+/// | name | metric |
+/// |---|---|
+/// | `auc` | [`auc`](crate::metrics::auc) |
+/// | `gauc` | [`gauc`](crate::metrics::gauc) |
+/// | `log_loss` | [`log_loss`](crate::metrics::log_loss) |
+/// | `calibration_ratio` | [`calibration_ratio`](crate::metrics::calibration_ratio) |
+/// | `ece_equal_width`, `ece_equal_frequency` | [`expected_calibration_error`](crate::metrics::expected_calibration_error) in [`N_CALIBRATION_BINS`] bins |
+///
+/// A metric that is not defined (AUC where all rows are of one class, log loss without probabilities) is not there;
+/// resamples in which it is not defined are left out of its interval. Intervals run from the 2.5th to the 97.5th
+/// percentile of the resamples; those of the calibration errors are reflected at the value and cut at 0 (the basic
+/// bootstrap of Davison & Hinkley 1997, section 5.2), because a resample adds noise to each bin, which raises the
+/// error. The bins stay those of all rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassificationReport {
+    n_rows: usize,
+    n_positive: usize,
+    n_users: usize,
+    n_left_out: usize,
+    metrics: BTreeMap<String, Estimate>,
+}
+
+impl ClassificationReport {
+    pub(super) fn new(
+        n_rows: usize,
+        n_positive: usize,
+        n_users: usize,
+        n_left_out: usize,
+        values: Values,
+        resampled: &[Values],
+    ) -> Self {
+        let metric = |(index, name): (usize, &&str)| {
+            let value = values[index]?;
+            let estimate = estimate(value, resampled.iter().filter_map(|values| values[index]).collect());
+            let estimate = if BIASED.contains(name) { reflected(estimate) } else { estimate };
+            Some((name.to_string(), estimate))
+        };
+        let metrics = CLASSIFICATION_METRICS.iter().enumerate().filter_map(metric).collect();
+        Self { n_rows, n_positive, n_users, n_left_out, metrics }
+    }
+
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The number of positive rows.
+    pub fn n_positive(&self) -> usize {
+        self.n_positive
+    }
+
+    /// The number of users.
+    pub fn n_users(&self) -> usize {
+        self.n_users
+    }
+
+    /// The users left out of GAUC because all their labels are equal.
+    pub fn n_left_out(&self) -> usize {
+        self.n_left_out
+    }
+
+    /// The estimates by name, in the order of the table.
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, Estimate)> {
+        CLASSIFICATION_METRICS.into_iter().filter_map(|name| Some((name, self.metric(name)?)))
+    }
+
+    /// The estimate of this name.
+    pub fn metric(&self, name: &str) -> Option<Estimate> {
+        self.metrics.get(name).copied()
+    }
+
+    /// The report in Markdown: what was measured as a paragraph, the metrics as a table.
+    pub fn to_markdown(&self) -> String {
+        format!("{}\n\n{}", self.conditions(), self.table().to_markdown())
+    }
+
+    fn conditions(&self) -> String {
+        format!(
+            "{} rows of {} users, {:.1} % positive; {} users of one class left out of GAUC. Intervals: bootstrap \
+             over users.",
+            thousands(self.n_rows),
+            thousands(self.n_users),
+            100.0 * self.n_positive as f64 / self.n_rows as f64,
+            thousands(self.n_left_out)
+        )
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(["metric", "value", "95 % interval"]);
+        for (name, estimate) in self.metrics() {
+            table.push([name.into(), number(estimate.value), interval(&estimate)]);
+        }
+        table
+    }
+}
+
+impl fmt::Display for ClassificationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\n{}", self.conditions(), self.table())
+    }
+}
+
+/// The basic bootstrap interval of a value that is not negative.
+fn reflected(estimate: Estimate) -> Estimate {
+    let Estimate { value, interval } = estimate;
+    let mirror = |x: f64| (2.0 * value - x).max(0.0);
+    let interval =
+        interval.map(|interval| Interval { low: mirror(interval.high), high: mirror(interval.low) });
+    Estimate { value, interval }
+}

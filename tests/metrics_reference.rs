@@ -243,7 +243,7 @@ fn predictions() {
     let items: Vec<ItemId> = (0..).map(ItemId).take(labels.len()).collect();
     let ranking = predictions.rank(&items, &[1, 3, 10, 100]).unwrap();
     assert!(case.per_user.keys().copied().eq(ranking.users().iter().map(|user| user.0)));
-    assert!(ranking.candidates().contains(&format!("{} users without", case.n_without_positive)));
+    assert!(ranking.candidates().ends_with(&format!(": {}", case.n_without_positive)));
     let metrics = [RankingMetric::Ndcg, RankingMetric::HitRate, RankingMetric::Mrr, RankingMetric::Map];
     for (metric, k) in metrics.into_iter().flat_map(|metric| [1, 3, 10, 100].map(|k| (metric, k))) {
         let name = format!("{metric}@{k}");

@@ -31,9 +31,13 @@ const BIASED: [&str; 2] = ["ece_equal_width", "ece_equal_frequency"];
 ///
 /// A metric that is not defined (AUC where all rows are of one class, log loss without probabilities) is not there;
 /// resamples in which it is not defined are left out of its interval. Intervals run from the 2.5th to the 97.5th
-/// percentile of the resamples; those of the calibration errors are reflected at the value and cut at 0 (the basic
-/// bootstrap of Davison & Hinkley 1997, section 5.2), because a resample adds noise to each bin, which raises the
-/// error. The bins stay those of all rows.
+/// percentile of the resamples.
+///
+/// The noise of a bin can only raise a calibration error, and a resample has more of it than the rows themselves.
+/// The intervals of these errors are therefore reflected at the value and cut at 0 (the basic bootstrap of Davison &
+/// Hinkley 1997, section 5.2), which takes out the greater part where the noise is small. Where it is not, in few
+/// rows, a perfect ranker too has an error above 0, and an interval that may not reach 0. The bins stay those of all
+/// rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationReport {
     n_rows: usize,
@@ -99,8 +103,8 @@ impl ClassificationReport {
 
     fn conditions(&self) -> String {
         format!(
-            "{} rows of {} users, {:.1} % positive; {} users of one class left out of GAUC. Intervals: bootstrap \
-             over users.",
+            "{} rows of {} users, {:.1} % positive; users of one class, left out of GAUC: {}. Intervals: \
+             bootstrap over users.",
             thousands(self.n_rows),
             thousands(self.n_users),
             100.0 * self.n_positive as f64 / self.n_rows as f64,

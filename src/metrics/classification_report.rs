@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::predictions::Values;
 use crate::metrics::report::{interval, number};
-use crate::metrics::significance::{Estimate, Interval, estimate};
+use crate::metrics::significance::{Estimate, estimate};
 use crate::metrics::table::{Table, thousands};
 
 /// The number of bins of the calibration errors in a [`ClassificationReport`] (Guo et al. 2017).
@@ -33,11 +33,10 @@ const BIASED: [&str; 2] = ["ece_equal_width", "ece_equal_frequency"];
 /// resamples in which it is not defined are left out of its interval. Intervals run from the 2.5th to the 97.5th
 /// percentile of the resamples.
 ///
-/// The noise of a bin can only raise a calibration error, and a resample has more of it than the rows themselves.
-/// The intervals of these errors are therefore reflected at the value and cut at 0 (the basic bootstrap of Davison &
-/// Hinkley 1997, section 5.2), which takes out the greater part where the noise is small. Where it is not, in few
-/// rows, a perfect ranker too has an error above 0, and an interval that may not reach 0. The bins stay those of all
-/// rows.
+/// The noise of a bin can only raise a calibration error, and a resample has more of it than the rows themselves. The
+/// resamples of these errors are therefore shifted until their mean is the value: the interval says how much the error
+/// would vary among samples of as many rows, and a perfect ranker too has an error above 0. The bins stay those of
+/// all rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationReport {
     n_rows: usize,
@@ -58,9 +57,9 @@ impl ClassificationReport {
     ) -> Self {
         let metric = |(index, name): (usize, &&str)| {
             let value = values[index]?;
-            let estimate = estimate(value, resampled.iter().filter_map(|values| values[index]).collect());
-            let estimate = if BIASED.contains(name) { reflected(estimate) } else { estimate };
-            Some((name.to_string(), estimate))
+            let resampled: Vec<f64> = resampled.iter().filter_map(|values| values[index]).collect();
+            let resampled = if BIASED.contains(name) { shifted(value, resampled) } else { resampled };
+            Some((name.to_string(), estimate(value, resampled)))
         };
         let metrics = CLASSIFICATION_METRICS.iter().enumerate().filter_map(metric).collect();
         Self { n_rows, n_positive, n_users, n_left_out, metrics }
@@ -127,11 +126,9 @@ impl fmt::Display for ClassificationReport {
     }
 }
 
-/// The basic bootstrap interval of a value that is not negative.
-fn reflected(estimate: Estimate) -> Estimate {
-    let Estimate { value, interval } = estimate;
-    let mirror = |x: f64| (2.0 * value - x).max(0.0);
-    let interval =
-        interval.map(|interval| Interval { low: mirror(interval.high), high: mirror(interval.low) });
-    Estimate { value, interval }
+/// The resamples with the value for their mean, cut at 0.
+fn shifted(value: f64, mut resampled: Vec<f64>) -> Vec<f64> {
+    let shift = value - resampled.iter().sum::<f64>() / resampled.len() as f64;
+    resampled.iter_mut().for_each(|resampled| *resampled = (*resampled + shift).max(0.0));
+    resampled
 }

@@ -18,8 +18,8 @@ use crate::ids::{ItemId, UserId};
 /// step, with the same numbers to the last bit, in whatever order interactions of equal time arrive.
 ///
 /// Users and items never seen before need no notice: they have the features of no interactions. The store holds a few
-/// numbers for each user, item, and category of a user, however many interactions there were; it is saved with the
-/// model through serde.
+/// numbers for each user, item, and category of a user, however many interactions there were. It is saved with the
+/// model through serde, for example by [`BundleWriter::write_json`](crate::persistence::BundleWriter::write_json).
 ///
 /// ```
 /// use recsys::features::{AggregateConfig, FeatureStore};

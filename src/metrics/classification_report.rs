@@ -100,6 +100,22 @@ impl ClassificationReport {
         format!("{}\n\n{}", self.conditions(), self.table().to_markdown())
     }
 
+    /// A table of several models in Markdown, a row each: every metric with its interval.
+    pub fn models_to_markdown(models: &[(&str, &Self)]) -> String {
+        let [a, b, c, d, e, f] = CLASSIFICATION_METRICS;
+        let mut table = Table::new(["model", a, b, c, d, e, f]);
+        for (model, report) in models {
+            let cell = |name| {
+                let with_interval =
+                    |estimate: Estimate| format!("{} {}", number(estimate.value), interval(&estimate));
+                report.metric(name).map_or_else(|| "–".into(), with_interval)
+            };
+            let [a, b, c, d, e, f] = CLASSIFICATION_METRICS.map(cell);
+            table.push([model.to_string(), a, b, c, d, e, f]);
+        }
+        table.to_markdown()
+    }
+
     fn conditions(&self) -> String {
         format!(
             "{} rows of {} users, {:.1} % positive; users of one class, left out of GAUC: {}. Intervals: \

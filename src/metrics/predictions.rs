@@ -419,6 +419,13 @@ mod tests {
         let scores_only = Predictions { probabilities: None, ..rows.predictions() }.report(1).unwrap();
         assert_eq!(scores_only.metrics().map(|metric| metric.0).collect::<Vec<_>>(), ["auc", "gauc"]);
         assert_eq!(scores_only.metric("auc"), report.metric("auc"));
+        let table = ClassificationReport::models_to_markdown(&[("fm", &report), ("trees", &scores_only)]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("| model | auc | gauc | log_loss |") && lines.len() == 4, "{table}");
+        assert!(
+            lines[2].starts_with("| fm | 0.7500 [") && lines[3].ends_with("] | – | – | – | – |"),
+            "{table}"
+        );
         let one_class = Rows { labels: vec![false; 5], ..rows }.predictions().report(1).unwrap();
         let names: Vec<&str> = one_class.metrics().map(|metric| metric.0).collect();
         assert_eq!(names, ["log_loss", "ece_equal_width", "ece_equal_frequency"]);

@@ -1,10 +1,12 @@
 //! Our metrics against the values of independent libraries (RecTools, ranx, trec_eval, scikit-learn, scipy)
-//! on the fixed inputs of `tests/data/metrics_ref.json`, which `tests/data/metrics_ref.py` made.
+//! on the fixed inputs of `tests/data/metrics_ref.json`, which `tests/data/metrics_ref.py` made, and of
+//! `tests/data/predictions_ref.json`, which `tests/data/predictions_ref.py` made.
 
 use std::collections::BTreeMap;
 
 use recsys::metrics::{
-    Hits, auc, catalog_coverage, gauc, gini, graded_ndcg_at_k, intra_list_diversity, log_loss, novelty,
+    CalibrationBins, Hits, Predictions, RankingMetric, auc, calibration_ratio, catalog_coverage,
+    expected_calibration_error, gauc, gini, graded_ndcg_at_k, intra_list_diversity, log_loss, novelty,
     novelty_miuf, recommendation_counts,
 };
 use recsys::prelude::*;
@@ -175,6 +177,8 @@ fn classification_metrics() {
         let labels: Vec<bool> = case.label.iter().map(|&label| label == 1).collect();
         assert_near(auc(&labels, &case.prob).unwrap().unwrap(), case.expected["auc"], "auc");
         assert_near(log_loss(&labels, &case.prob).unwrap(), case.expected["logloss"], "log loss");
+        let ratio = calibration_ratio(&labels, &case.prob).unwrap().unwrap();
+        assert_near(ratio, case.expected["calibration_ratio"], "calibration ratio");
         let found = gauc(&case.group, &labels, &case.prob).unwrap();
         assert_near(found.value.unwrap(), case.expected["gauc_by_impressions"], "gauc");
         assert_eq!(found.n_users as f64, case.expected["gauc_groups_used"]);
@@ -200,5 +204,54 @@ fn auc_at_its_edges() {
     for edge in cases::<AucEdges>("auc_edges").into_iter().flat_map(|case| case.rows) {
         let labels: Vec<bool> = edge.label.iter().map(|&label| label == 1).collect();
         assert_near(auc(&labels, &edge.score).unwrap().unwrap(), edge.auc, &edge.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct PredictionsCase {
+    user: Vec<UserId>,
+    label: Vec<u8>,
+    score: Vec<f32>,
+    probability: Vec<f32>,
+    n_without_positive: usize,
+    per_user: BTreeMap<u32, BTreeMap<String, f64>>,
+    expected: BTreeMap<String, f64>,
+}
+
+#[test]
+fn predictions() {
+    let case: PredictionsCase = serde_json::from_str(include_str!("data/predictions_ref.json")).unwrap();
+    let labels: Vec<bool> = case.label.iter().map(|&label| label == 1).collect();
+    let predictions = Predictions {
+        users: &case.user,
+        labels: &labels,
+        scores: &case.score,
+        probabilities: Some(&case.probability),
+    };
+    let report = predictions.report(1).unwrap();
+    for (name, estimate) in report.metrics().filter(|(name, _)| *name != "gauc") {
+        assert_near(estimate.value, case.expected[name], name);
+    }
+    for (bins, n_bins, name) in [
+        (CalibrationBins::EqualWidth, 10, "ece_equal_width_10"),
+        (CalibrationBins::EqualFrequency, 7, "ece_equal_frequency_7"),
+    ] {
+        let found = expected_calibration_error(&labels, &case.probability, bins, n_bins).unwrap();
+        assert_near(found, case.expected[name], name);
+    }
+
+    let items: Vec<ItemId> = (0..).map(ItemId).take(labels.len()).collect();
+    let ranking = predictions.rank(&items, &[1, 3, 10, 100]).unwrap();
+    assert!(case.per_user.keys().copied().eq(ranking.users().iter().map(|user| user.0)));
+    assert!(ranking.candidates().ends_with(&format!(": {}", case.n_without_positive)));
+    let metrics = [RankingMetric::Ndcg, RankingMetric::HitRate, RankingMetric::Mrr, RankingMetric::Map];
+    for (metric, k) in metrics.into_iter().flat_map(|metric| [1, 3, 10, 100].map(|k| (metric, k))) {
+        let name = format!("{metric}@{k}");
+        for (expected, &found) in case.per_user.values().zip(ranking.values(metric, k).unwrap()) {
+            match expected.get(&name) {
+                Some(&expected) => assert_near(found, expected, &name),
+                None => assert!(metric == RankingMetric::Map && k < 100, "{name}"),
+            }
+        }
     }
 }

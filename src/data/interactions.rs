@@ -24,7 +24,7 @@ struct Columns {
 }
 
 /// One row of [`Interactions`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interaction {
     /// Who.
     pub user: UserId,

@@ -133,6 +133,12 @@ impl ItemFeatures {
         self.offsets.windows(2).map(|bounds| &self.features[bounds[0]..bounds[1]])
     }
 
+    /// The categories of an item; `None` where there is no such item.
+    pub fn get(&self, item: ItemId) -> Option<&[u32]> {
+        let bounds = self.offsets.get(item.index()..)?.get(..2)?;
+        self.features.get(bounds[0]..bounds[1])
+    }
+
     /// The vectors of the items, if there are any.
     pub fn vectors(&self) -> Option<&ItemVectors> {
         self.vectors.as_ref()
@@ -168,6 +174,7 @@ mod tests {
         let more = new.clone().with_vectors(ItemVectors::new(2, vec![5.0, 6.0]).unwrap()).unwrap();
         let all = items().with_cold_items(&more).unwrap();
         assert_eq!(all.iter().collect::<Vec<_>>(), [&[0, 2][..], &[], &[1]]);
+        assert_eq!([0, 1, 3].map(|item| all.get(ItemId(item))), [Some(&[0, 2][..]), Some(&[]), None]);
         assert_eq!(all.vectors().unwrap().values(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(
             (all.cold(), all.is_cold(ItemId(2)), all.is_cold(ItemId(1))),

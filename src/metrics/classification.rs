@@ -37,10 +37,7 @@ pub struct Gauc {
 /// # Errors
 /// Different lengths, or a score that is not finite.
 pub fn gauc<T: Copy + Into<f64>>(users: &[UserId], labels: &[bool], scores: &[T]) -> Result<Gauc> {
-    if users.len() != labels.len() {
-        let what = "length of the user column";
-        return Err(ErrorKind::LengthMismatch { what, expected: labels.len(), found: users.len() }.into());
-    }
+    check_length("length of the user column", labels.len(), users.len())?;
     let mut rows: Vec<(UserId, (f64, bool))> = users.iter().copied().zip(checked(labels, scores)?).collect();
     rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0)));
     let (mut sum, mut weight, mut n_users, mut n_left_out) = (0.0, 0.0, 0, 0);
@@ -66,39 +63,62 @@ pub const LOG_LOSS_CLIP: f64 = 1e-7;
 /// # Errors
 /// No rows, different lengths, or a probability outside [0, 1].
 pub fn log_loss<T: Copy + Into<f64>>(labels: &[bool], probabilities: &[T]) -> Result<f64> {
-    if labels.is_empty() {
-        return Err(Error::input(Location::memory(), "at least one row", "none"));
-    }
-    let mut sum = 0.0;
-    for (row, (p, label)) in checked(labels, probabilities)?.enumerate() {
-        if !(0.0..=1.0).contains(&p) {
-            let place = Location::memory().line(row as u64 + 1).column("probability");
-            return Err(Error::input(place, "a number from 0 to 1", p.to_string()));
-        }
-        let p = p.clamp(LOG_LOSS_CLIP, 1.0 - LOG_LOSS_CLIP);
-        sum -= if label { p.ln() } else { (1.0 - p).ln() };
-    }
+    let sum: f64 =
+        checked_probabilities(labels, probabilities)?.map(|(p, label)| log_loss_of(label, p)).sum();
     Ok(sum / labels.len() as f64)
 }
 
+/// The log loss of one row.
+pub(super) fn log_loss_of(label: bool, p: f64) -> f64 {
+    let p = p.clamp(LOG_LOSS_CLIP, 1.0 - LOG_LOSS_CLIP);
+    if label { -p.ln() } else { -(1.0 - p).ln() }
+}
+
+/// The rows as (probability, label), once they are known to be good and at least one.
+pub(super) fn checked_probabilities<'a, T: Copy + Into<f64>>(
+    labels: &'a [bool],
+    probabilities: &'a [T],
+) -> Result<impl Iterator<Item = (f64, bool)> + 'a> {
+    check_some(labels)?;
+    let mut rows = checked(labels, probabilities)?.map(|row| row.0);
+    if let Some((row, p)) = rows.by_ref().enumerate().find(|(_, p)| !(0.0..=1.0).contains(p)) {
+        let place = Location::memory().line(row as u64 + 1).column("probability");
+        return Err(Error::input(place, "a number from 0 to 1", p.to_string()));
+    }
+    checked(labels, probabilities)
+}
+
+pub(super) fn check_some(labels: &[bool]) -> Result<()> {
+    if labels.is_empty() {
+        return Err(Error::input(Location::memory(), "at least one row", "none"));
+    }
+    Ok(())
+}
+
 /// The rows as (score, label), once lengths and scores are known to be good.
-fn checked<'a, T: Copy + Into<f64>>(
+pub(super) fn checked<'a, T: Copy + Into<f64>>(
     labels: &'a [bool],
     scores: &'a [T],
 ) -> Result<impl Iterator<Item = (f64, bool)> + 'a> {
-    if labels.len() != scores.len() {
-        let what = "length of the score column";
-        return Err(ErrorKind::LengthMismatch { what, expected: labels.len(), found: scores.len() }.into());
+    check_scores(labels, scores)?;
+    Ok(scores.iter().map(|&score| score.into()).zip(labels.iter().copied()))
+}
+
+pub(super) fn check_scores<T: Copy + Into<f64>>(labels: &[bool], scores: &[T]) -> Result<()> {
+    check_length("length of the score column", labels.len(), scores.len())?;
+    let mut scores = scores.iter().map(|&score| score.into()).enumerate();
+    match scores.find(|(_, score)| !score.is_finite()) {
+        Some((index, value)) => Err(ErrorKind::NonFinite { what: "score", index, value }.into()),
+        None => Ok(()),
     }
-    let rows = move || scores.iter().map(|&score| score.into()).zip(labels.iter().copied());
-    if let Some((index, (value, _))) = rows().enumerate().find(|(_, (score, _))| !score.is_finite()) {
-        return Err(ErrorKind::NonFinite { what: "score", index, value }.into());
-    }
-    Ok(rows())
+}
+
+pub(super) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(ErrorKind::LengthMismatch { what, expected, found }.into()) }
 }
 
 /// The AUC of rows that ascend by score. Counts in integers: pairs won twice, ties once.
-fn auc_of_sorted(rows: impl Iterator<Item = (f64, bool)>) -> Option<f64> {
+pub(super) fn auc_of_sorted(rows: impl Iterator<Item = (f64, bool)>) -> Option<f64> {
     let (mut positives, mut negatives, mut doubled_wins) = (0u128, 0u128, 0u128);
     let (mut tied_score, mut tied_positives, mut tied_negatives) = (f64::NAN, 0u128, 0u128);
     for (score, label) in rows {

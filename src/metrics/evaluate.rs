@@ -5,6 +5,7 @@ use crate::metrics::held_out::HeldOut;
 use crate::metrics::ranking::{Hits, RankingMetric};
 use crate::metrics::report::{ComparisonReport, Experiment, Report};
 use crate::metrics::significance::{Estimate, compare_means, estimate_means};
+use crate::metrics::table::thousands;
 use crate::pipeline::{Candidate, Query, Recaller};
 use crate::top_k::by_score;
 
@@ -46,7 +47,12 @@ const BLOCK: usize = 512;
 /// No cut-off or a cut-off of 0, a recaller that fails, or an answer that is not what a [`Recaller`]
 /// promises ([`ErrorKind::InvalidAnswer`]).
 pub fn evaluate(recaller: &dyn Recaller, held_out: &HeldOut, ks: &[usize]) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::new(held_out, ks)?;
+    let conditions = Conditions {
+        split: held_out.split().into(),
+        candidates: format!("full, {} items", thousands(held_out.n_items())),
+        masked: format!("{}, never a target", held_out.masked()),
+    };
+    let mut evaluation = Evaluation::new(conditions, held_out.n_items(), ks)?;
     let k = evaluation.ks.last().copied().unwrap_or(0);
     for block in held_out.users().chunks(BLOCK) {
         let queries: Vec<Query<'_>> = block.iter().map(|user| user.query()).collect();
@@ -102,11 +108,19 @@ fn checked_answer(
     Ok(items)
 }
 
-/// What [`evaluate`] measured: every metric for every user, and what was recommended how often.
+/// What was ranked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Conditions {
+    pub(super) split: String,
+    pub(super) candidates: String,
+    pub(super) masked: String,
+}
+
+/// What [`evaluate`] measured: every metric for every user, and what was recommended how often. Or what
+/// [`Predictions::rank`](crate::metrics::Predictions::rank) measured within the rows of each user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    split: String,
-    masked: String,
+    conditions: Conditions,
     n_items: usize,
     /// Ascending, distinct.
     ks: Vec<usize>,
@@ -115,12 +129,13 @@ pub struct Evaluation {
     columns: Vec<Vec<f64>>,
     /// Whether every user has exactly one relevant item.
     one_relevant: bool,
-    /// For each cut-off, how often each item was recommended.
+    /// For each cut-off, how often each item was recommended; nothing without a catalogue.
     counts: Vec<Vec<u64>>,
 }
 
 impl Evaluation {
-    fn new(held_out: &HeldOut, ks: &[usize]) -> Result<Self> {
+    /// No user yet, over a catalogue of `n_items`, or none.
+    pub(super) fn new(conditions: Conditions, n_items: usize, ks: &[usize]) -> Result<Self> {
         let mut ks = ks.to_vec();
         ks.sort_unstable();
         ks.dedup();
@@ -132,20 +147,20 @@ impl Evaluation {
             ));
         }
         Ok(Self {
-            split: held_out.split().into(),
-            masked: held_out.masked().into(),
-            n_items: held_out.n_items(),
-            one_relevant: held_out.users().iter().all(|user| user.relevant.len() == 1),
-            users: Vec::with_capacity(held_out.users().len()),
-            columns: vec![Vec::with_capacity(held_out.users().len()); RankingMetric::ALL.len() * ks.len()],
-            counts: vec![vec![0; held_out.n_items()]; ks.len()],
+            conditions,
+            n_items,
+            one_relevant: true,
+            users: Vec::new(),
+            columns: vec![Vec::new(); RankingMetric::ALL.len() * ks.len()],
+            counts: if n_items > 0 { vec![vec![0; n_items]; ks.len()] } else { Vec::new() },
             ks,
         })
     }
 
-    fn record(&mut self, user: UserId, ranked: &[ItemId], relevant: &[ItemId]) {
+    pub(super) fn record(&mut self, user: UserId, ranked: &[ItemId], relevant: &[ItemId]) {
         let hits = Hits::new(ranked, relevant);
         self.users.push(user);
+        self.one_relevant &= hits.n_relevant() == 1;
         for (column, (metric, k)) in self.columns.iter_mut().zip(keys(&self.ks)) {
             column.push(metric.at_k(&hits, k));
         }
@@ -176,10 +191,11 @@ impl Evaluation {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// How often each item was among the first `k`; `None` where `k` is not one of the cut-offs.
+    /// How often each item was among the first `k`; `None` where `k` is not one of the cut-offs, or there
+    /// is no catalogue.
     pub fn recommendation_counts(&self, k: usize) -> Option<&[u64]> {
         let index = self.ks.iter().position(|&own| own == k)?;
-        Some(&self.counts[index])
+        self.counts.get(index).map(Vec::as_slice)
     }
 
     /// Every mean with its 95 % interval, and the conditions under which it was measured. The bootstrap
@@ -210,7 +226,7 @@ impl Evaluation {
             self.columns.iter().zip(&other.columns).map(|(a, b)| (a.as_slice(), b.as_slice())).collect();
         let names = keys(&self.ks).map(|(metric, k)| format!("{metric}@{k}"));
         let metrics = names.zip(compare_means(&pairs, seed)?).collect();
-        Ok(ComparisonReport::new([name, other_name], self, metrics))
+        Ok(ComparisonReport::new([name, other_name], self.users.len(), self.one_relevant, metrics))
     }
 
     /// Whether every user has exactly one relevant item, as after leave-one-out. Then hit rate is recall,
@@ -219,19 +235,24 @@ impl Evaluation {
         self.one_relevant
     }
 
-    /// The number of items of the catalogue.
+    /// The number of items of the catalogue; 0 where the rows of each user were ranked.
     pub fn n_items(&self) -> usize {
         self.n_items
     }
 
     /// Where the relevant items come from, as [`HeldOut::split`].
     pub fn split(&self) -> &str {
-        &self.split
+        &self.conditions.split
     }
 
-    /// Which items were excluded, as [`HeldOut::masked`].
+    /// What was ranked.
+    pub fn candidates(&self) -> &str {
+        &self.conditions.candidates
+    }
+
+    /// Which items were excluded.
     pub fn masked(&self) -> &str {
-        &self.masked
+        &self.conditions.masked
     }
 }
 

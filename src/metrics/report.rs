@@ -78,8 +78,8 @@ impl Report {
         Self {
             experiment,
             split: evaluation.split().into(),
-            candidates: format!("full, {} items", thousands(evaluation.n_items())),
-            masked: format!("{}, never a target", evaluation.masked()),
+            candidates: evaluation.candidates().into(),
+            masked: evaluation.masked().into(),
             cutoffs: evaluation.ks().to_vec(),
             evaluated_users: evaluation.users().len(),
             one_relevant: evaluation.one_relevant(),
@@ -140,7 +140,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Two recallers on the same questions; prints as a table, serialises to JSON.
+/// Two systems on the same questions; prints as a table, serialises to JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparisonReport {
     a: String,
@@ -154,10 +154,10 @@ pub struct ComparisonReport {
 impl ComparisonReport {
     pub(super) fn new(
         [a, b]: [&str; 2],
-        evaluation: &Evaluation,
+        evaluated_users: usize,
+        one_relevant: bool,
         metrics: Vec<(String, Comparison)>,
     ) -> Self {
-        let (evaluated_users, one_relevant) = (evaluation.users().len(), evaluation.one_relevant());
         Self { a: a.into(), b: b.into(), evaluated_users, one_relevant, metrics }
     }
 
@@ -208,11 +208,11 @@ impl fmt::Display for ComparisonReport {
 const ONE_RELEVANT: &str =
     " One relevant item a user: hit rate is recall, MAP is MRR, precision is recall / k.";
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     format!("{value:.4}")
 }
 
-fn interval(estimate: &Estimate) -> String {
+pub(super) fn interval(estimate: &Estimate) -> String {
     let text = estimate.interval.map(|interval| format!("[{:.4}, {:.4}]", interval.low, interval.high));
     text.unwrap_or_else(|| "–".into())
 }

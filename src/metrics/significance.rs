@@ -80,16 +80,37 @@ pub fn compare_means(pairs: &[(&[f64], &[f64])], seed: u64) -> Result<Vec<Compar
     Ok(pairs
         .iter()
         .zip(differences)
-        .map(|((a, b), (own, resampled))| {
-            let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
-            Comparison {
-                a: mean(a),
-                b: mean(b),
-                difference: estimate(mean(own), resampled),
-                p_value: not_above as f64 / N_RESAMPLES as f64,
-            }
-        })
+        .map(|((a, b), (own, resampled))| Comparison::new([mean(a), mean(b)], mean(own), resampled))
         .collect())
+}
+
+impl Comparison {
+    /// Of the values of A and B, and their difference as it is and in the resamples.
+    pub(super) fn new([a, b]: [f64; 2], difference: f64, resampled: Vec<f64>) -> Self {
+        let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
+        let p_value = not_above as f64 / resampled.len().max(1) as f64;
+        Self { a, b, difference: estimate(difference, resampled), p_value }
+    }
+}
+
+/// Calls `statistic` with how often each of `n` users is drawn, for each resample.
+pub(super) fn bootstrap<T: Send>(
+    n: usize,
+    seed: u64,
+    statistic: impl Fn(&[f64]) -> T + Sync + Send,
+) -> Vec<T> {
+    (0..N_RESAMPLES as u64)
+        .into_par_iter()
+        .map_init(
+            || vec![0.0; n],
+            |draws, resample| {
+                draws.fill(0.0);
+                let mut rng = Rng::stream(seed, &[resample]);
+                (0..n).for_each(|_| draws[rng.below(n)] += 1.0);
+                statistic(draws)
+            },
+        )
+        .collect()
 }
 
 /// The resampled means of every column, `[columns][N_RESAMPLES]`.
@@ -107,18 +128,8 @@ fn resampled_means(columns: &[&[f64]], seed: u64) -> Result<Vec<Vec<f64>>> {
         }
     }
     // How often each user is drawn is worked out once a resample and shared by all columns.
-    let by_resample: Vec<Vec<f64>> = (0..N_RESAMPLES as u64)
-        .into_par_iter()
-        .map_init(
-            || vec![0.0; n],
-            |draws, resample| {
-                draws.fill(0.0);
-                let mut rng = Rng::stream(seed, &[resample]);
-                (0..n).for_each(|_| draws[rng.below(n)] += 1.0);
-                columns.iter().map(|values| dot(draws, values) / n as f64).collect()
-            },
-        )
-        .collect();
+    let by_resample: Vec<Vec<f64>> =
+        bootstrap(n, seed, |draws| columns.iter().map(|values| dot(draws, values) / n as f64).collect());
     Ok((0..columns.len()).map(|column| by_resample.iter().map(|means| means[column]).collect()).collect())
 }
 
@@ -133,14 +144,16 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-fn estimate(value: f64, mut resampled: Vec<f64>) -> Estimate {
+/// With the percentile interval, if there is any resample.
+pub(super) fn estimate(value: f64, mut resampled: Vec<f64>) -> Estimate {
     resampled.sort_unstable_by(f64::total_cmp);
-    let interval = Interval { low: percentile(&resampled, 0.025), high: percentile(&resampled, 0.975) };
-    Estimate { value, interval: Some(interval) }
+    let interval =
+        |sorted: &[f64]| Interval { low: percentile(sorted, 0.025), high: percentile(sorted, 0.975) };
+    Estimate { value, interval: (!resampled.is_empty()).then(|| interval(&resampled)) }
 }
 
 /// Linear interpolation between the order statistics of an ascending slice.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
     below + (above - below) * place.fract()

@@ -1,22 +1,42 @@
 //! What do we know? What is known of items beside their ids, categories and vectors of any origin; and rows of
 //! many fields as rankers take them.
 
+mod delimited_tables;
 mod encoded_rows;
+mod feature_encoder;
 mod feature_space;
+mod field_encoder;
+mod history_events;
+mod id_encoder;
 mod item_features;
 mod item_vectors;
+mod libfm;
 mod npy;
+mod numeric_encoder;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
+mod parquet_tables;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+mod schema;
+mod source_column;
+mod table;
 mod text_encoder;
 mod text_terms;
 
+pub use delimited_tables::DelimitedTables;
 pub use encoded_rows::{EncodedRow, EncodedRows};
+pub use feature_encoder::FeatureEncoder;
 pub use feature_space::FeatureSpace;
+pub use id_encoder::hash_collision_rate;
 pub use item_features::ItemFeatures;
 pub use item_vectors::ItemVectors;
+pub use libfm::Libfm;
 #[cfg(feature = "parquet")]
 pub use parquet::MissingItems;
+#[cfg(feature = "parquet")]
+pub use parquet_tables::{read_parquet_tables, table_from_record_batch};
+pub use schema::{Field, FieldKind, Ids, Label, Numeric, Pooling, Schema, Unseen};
+pub use table::{Column, Table};
 pub use text_encoder::{TextEncoder, TextEncoderConfig, item_texts};

@@ -95,10 +95,7 @@ fn with_stream<T>(
     read(&mut *bytes, &origin)
 }
 
-fn unpack<'r>(
-    mut reader: impl Read + Send + 'r,
-    mut origin: Origin,
-) -> Result<(Box<Bytes<'r>>, Origin)> {
+fn unpack<'r>(mut reader: impl Read + Send + 'r, mut origin: Origin) -> Result<(Box<Bytes<'r>>, Origin)> {
     let magic = peek(&mut reader, MAGIC_LEN, &origin)?;
     if is_zip(&magic) {
         let expected = match origin.file {

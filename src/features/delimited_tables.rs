@@ -64,11 +64,7 @@ impl DelimitedTables {
     /// A file that cannot be opened; no header; a column that is missing, or two of its name; and, table by table,
     /// damaged compression, a line with another number of fields, or text that is not UTF-8. Each names the file, and
     /// line and column where there is one.
-    pub fn read<S: AsRef<str>>(
-        &self,
-        path: impl AsRef<Path>,
-        columns: &[S],
-    ) -> Result<impl Iterator<Item = Result<Table>> + Send + use<S>> {
+    pub fn read<S: AsRef<str>>(&self, path: impl AsRef<Path>, columns: &[S]) -> Result<TextTables<'static>> {
         let (bytes, origin) = source::open(path.as_ref())?;
         self.tables(bytes, origin, columns)
     }
@@ -81,7 +77,7 @@ impl DelimitedTables {
         &self,
         reader: impl Read + Send + 'r,
         columns: &[S],
-    ) -> Result<impl Iterator<Item = Result<Table>> + Send> {
+    ) -> Result<TextTables<'r>> {
         let (bytes, origin) = source::open_stream(reader)?;
         self.tables(bytes, origin, columns)
     }
@@ -91,7 +87,7 @@ impl DelimitedTables {
         bytes: Box<Bytes<'r>>,
         origin: Origin,
         columns: &[S],
-    ) -> Result<Tables<'r>> {
+    ) -> Result<TextTables<'r>> {
         if b"\r\n\"".contains(&self.delimiter) {
             let found = format!("{:?}", char::from(self.delimiter));
             return Err(Error::config("DelimitedTables::delimiter", "no line end, no quotation mark", found));
@@ -105,7 +101,7 @@ impl DelimitedTables {
             .iter()
             .map(|column| Ok((column.as_ref().to_owned(), records.locate(column.as_ref(), &names)?)))
             .collect::<Result<_>>()?;
-        Ok(Tables { records: Some(records), columns, n_columns: names.len() })
+        Ok(TextTables { records: Some(records), columns, n_columns: names.len() })
     }
 }
 
@@ -192,8 +188,8 @@ impl<'r> Records<'r> {
     }
 }
 
-/// The tables of a text.
-struct Tables<'r> {
+/// The tables of a text, as [`DelimitedTables`] reads them.
+pub struct TextTables<'r> {
     /// `None` after the end or an error.
     records: Option<Records<'r>>,
     /// Name and place of each column that is read.
@@ -202,7 +198,7 @@ struct Tables<'r> {
     n_columns: usize,
 }
 
-impl Tables<'_> {
+impl TextTables<'_> {
     /// The next rows, and whether there may be more behind them.
     fn chunk(&self, records: &mut Records<'_>) -> Result<(Table, bool)> {
         let mut columns = vec![(Texts::default(), Vec::new()); self.columns.len()];
@@ -231,7 +227,7 @@ impl Tables<'_> {
     }
 }
 
-impl Iterator for Tables<'_> {
+impl Iterator for TextTables<'_> {
     type Item = Result<Table>;
 
     fn next(&mut self) -> Option<Result<Table>> {
@@ -243,6 +239,93 @@ impl Iterator for Tables<'_> {
                 (!empty).then_some(Ok(table))
             }
             Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(tables: &DelimitedTables, text: &str, columns: &[&str]) -> Result<Vec<Table>> {
+        tables.read_from(text.as_bytes(), columns)?.collect()
+    }
+
+    fn error(tables: &DelimitedTables, text: &str) -> String {
+        read(tables, text, &["a", "b"]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn columns_are_read_by_name() {
+        let csv = DelimitedTables::default();
+        let text = "\u{feff}a,x, b \r\n1,2,\"u, \"\"v\"\"\"\r\n\r\n,3,w\n";
+        let found = read(&csv, text, &["b", "a"]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].names().collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(found[0].column("b"), Some(&Column::texts(["u, \"v\"", "w"])));
+        assert_eq!(found[0].column("a"), Some(&Column::texts([Some("1"), None])));
+        assert_eq!((found[0].place(0).line, found[0].place(1).line), (Some(2), Some(4)));
+        let plain = DelimitedTables::default().delimiter(b'\t').without_quoting().without_header(["a", "b"]);
+        let found = read(&plain, "\"1\t\n2\t\"3\"", &["a", "b"]).unwrap();
+        assert_eq!(found[0].column("a"), Some(&Column::texts(["\"1", "2"])));
+        assert_eq!(found[0].column("b"), Some(&Column::texts([None, Some("\"3\"")])));
+        assert!(read(&csv, "a,b\n", &["a"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn long_texts_come_in_chunks() {
+        let n_rows = 2 * CHUNK_LEN + 1;
+        let mut text = String::from("a,b\n");
+        (0..n_rows).for_each(|row| text.push_str(&format!("{row},x\n")));
+        let tables = read(&DelimitedTables::default(), &text, &["a"]).unwrap();
+        assert_eq!(tables.iter().map(Table::n_rows).collect::<Vec<_>>(), [CHUNK_LEN, CHUNK_LEN, 1]);
+        assert_eq!(tables[2].column("a"), Some(&Column::texts([(n_rows - 1).to_string()])));
+        assert_eq!(tables[2].place(0).line, Some(n_rows as u64 + 1));
+        let exact = text.lines().take(CHUNK_LEN + 1).collect::<Vec<_>>().join("\n");
+        assert_eq!(read(&DelimitedTables::default(), &exact, &["a"]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let csv = DelimitedTables::default();
+        assert_eq!(error(&csv, ""), "input, line 1: expected a header line, found the end of the file");
+        assert_eq!(error(&csv, "a,c\n"), "input, column b: expected one column named \"b\", found a, c");
+        assert_eq!(
+            error(&csv, "b,a,b\n"),
+            "input, column b: expected one column named \"b\", found two, in columns 1 and 3"
+        );
+        assert_eq!(error(&csv, "a,b\n1,2\n\n1,2,3\n"), "input, line 4: expected 2 fields, found 3");
+        let tables = csv.read_from(&b"a,b\n\"1\n\",2\n1,\xff\n"[..], &["a", "b"]).unwrap();
+        let found = tables.collect::<Result<Vec<_>>>().unwrap_err().to_string();
+        assert_eq!(found, "input, line 4, column b: expected UTF-8 text, found \"\\xff\"");
+        assert!(error(&csv.clone().delimiter(b'"'), "a\"b").starts_with("DelimitedTables::delimiter"));
+        assert!(csv.read("no/such/file", &["a"]).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "a,b\n1\n").unwrap();
+        let found = csv.read(&path, &["a"]).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(found.ends_with("a.csv, line 2: expected 2 fields, found 1"), "{found}");
+        std::fs::write(&path, b"\x1f\x8b\x08\0").unwrap();
+        assert!(csv.read(&path, &["a"]).is_err());
+    }
+
+    #[test]
+    fn after_an_error_there_is_no_more() {
+        let csv = DelimitedTables::default();
+        let mut tables = csv.read_from(&b"a\n1,2\n3\n"[..], &["a"]).unwrap();
+        assert!(tables.next().is_some_and(|table| table.is_err()) && tables.next().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![Just(b','), Just(b'\n'), Just(b'"'), Just(b'a'), any::<u8>()], 0..200)) {
+            for format in [DelimitedTables::default(), DelimitedTables::default().without_quoting()] {
+                if let Ok(tables) = format.read_from(&bytes[..], &["a"]) {
+                    tables.for_each(drop);
+                }
+            }
         }
     }
 }

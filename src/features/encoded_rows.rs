@@ -92,7 +92,10 @@ impl EncodedRows {
             let bound = self.events.len() as u64;
             return Err(ErrorKind::IdOutOfRange { what: "event of a history", id: end.into(), bound }.into());
         }
-        check_count("EncodedRows::ids", self.ids.len() + row.bags.iter().map(|bag| bag.len()).sum::<usize>())?;
+        check_count(
+            "EncodedRows::ids",
+            self.ids.len() + row.bags.iter().map(|bag| bag.len()).sum::<usize>(),
+        )?;
         for bag in row.bags {
             self.ids.extend(bag.iter().map(|&(id, _)| id));
             self.weights.extend(bag.iter().map(|&(_, weight)| weight));

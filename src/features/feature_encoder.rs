@@ -84,9 +84,8 @@ impl FeatureEncoder {
             let chunk = chunk?;
             let table = chunk.borrow();
             n_rows += table.n_rows();
-            let done: Vec<Result<()>> = (fits.par_iter_mut().zip(&schema.fields))
-                .map(|(fit, field)| fit.add(field, table))
-                .collect();
+            let done: Vec<Result<()>> =
+                (fits.par_iter_mut().zip(&schema.fields)).map(|(fit, field)| fit.add(field, table)).collect();
             done.into_iter().collect::<Result<()>>()?;
         }
         if n_rows == 0 {
@@ -187,7 +186,9 @@ impl FeatureEncoder {
         for field in &self.schema.fields {
             let FieldKind::History { of, max_len, separator } = &field.kind else { continue };
             let source = self.schema.history_source(of).map(|source| &self.fields[source]);
-            let (Some(place), Some(FieldEncoder::Ids(ids))) = (self.space.field(of), source) else { continue };
+            let (Some(place), Some(FieldEncoder::Ids(ids))) = (self.space.field(of), source) else {
+                continue;
+            };
             let column =
                 SourceColumn::find(table, field.column(), Wanted::CategoryLists, separator.as_deref())?;
             let offset = self.space.ids(place).start;
@@ -300,5 +301,354 @@ impl TryFrom<Fitted> for FeatureEncoder {
 impl From<FeatureEncoder> for Fitted {
     fn from(encoder: FeatureEncoder) -> Self {
         Self { schema: encoder.schema, fields: encoder.fields }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::features::{Column, DelimitedTables, Ids, Numeric, Pooling, TextEncoderConfig, Unseen};
+    use crate::rng::Rng;
+
+    fn multi_valued(pooling: Pooling, separator: Option<&str>) -> FieldKind {
+        FieldKind::MultiValued { ids: Ids::default(), pooling, separator: separator.map(Into::into) }
+    }
+
+    fn history(of: &str, max_len: usize, separator: Option<&str>) -> FieldKind {
+        FieldKind::History { of: of.into(), max_len, separator: separator.map(Into::into) }
+    }
+
+    /// One field of every kind.
+    fn schema() -> Schema {
+        Schema::default()
+            .with_field("watched", history("item", 3, None))
+            .with_field("user", Ids::Hashing { n_buckets: 50 })
+            .with_field("item", Ids::Vocabulary { min_count: 2, unseen: Unseen::OutOfVocabulary })
+            .with_field("age", Numeric::Standardized)
+            .with_field("price", Numeric::EqualWidthBins { n_bins: 5 })
+            .with_field("stock", Numeric::QuantileBins { n_bins: 4 })
+            .with_field("clicks", Numeric::LogPowerBins { power: 2.0 })
+            .with_field("genres", multi_valued(Pooling::Mean, Some("|")))
+            .with_field("tags", multi_valued(Pooling::WeightedBy("scores".into()), None))
+            .with_field("title", TextEncoderConfig { dim: 4, ..TextEncoderConfig::default() })
+            .with_label("rating", 4.0)
+            .with_label("stock", None)
+            .with_group("user")
+    }
+
+    fn table(n_rows: usize, seed: u64) -> Table {
+        let mut rng = Rng::new(seed);
+        let mut draw = |n: usize| -> Vec<Option<i64>> {
+            (0..n_rows).map(|_| (rng.below(9) > 0).then(|| rng.below(n) as i64)).collect()
+        };
+        let numbers = |values: Vec<Option<i64>>| values.into_iter().map(|x| x.map(|x| x as f64 / 8.0));
+        let full = |values: Vec<Option<i64>>| values.into_iter().map(|x| x.unwrap_or(1)).collect::<Vec<_>>();
+        let words = ["Action", "Comedy|Drama", "", "Drama||Action", "War"];
+        let texts = |values: Vec<Option<i64>>| {
+            values.into_iter().map(|x| x.map(|x| words[x as usize])).collect::<Vec<_>>()
+        };
+        let parts: Vec<_> = full(draw(20)).into_iter().map(|x| x as usize / 2..x as usize).collect();
+        let tags: Vec<Vec<i64>> = full(draw(4)).into_iter().map(|n| (0..n).collect()).collect();
+        let scores: Vec<Vec<f64>> =
+            tags.iter().map(|tags| tags.iter().map(|&tag| 0.5 + tag as f64).collect()).collect();
+        let columns = [
+            ("user", Column::ints(full(draw(40)))),
+            ("item", Column::ints(draw(15))),
+            ("age", Column::numbers(numbers(draw(500))).unwrap()),
+            ("price", Column::ints(draw(1000))),
+            ("stock", Column::ints(full(draw(30)))),
+            ("clicks", Column::ints(draw(1 << 20))),
+            ("genres", Column::texts(texts(draw(5)))),
+            ("tags", Column::int_lists(tags)),
+            ("scores", Column::number_lists(scores).unwrap()),
+            ("title", Column::texts(texts(draw(5)))),
+            ("watched", Column::lists(Column::ints(0..20), parts).unwrap()),
+            ("rating", Column::ints(full(draw(6)))),
+        ];
+        columns
+            .into_iter()
+            .fold(Table::default(), |table, (name, column)| table.with_column(name, column).unwrap())
+    }
+
+    fn fit(schema: Schema, table: &Table) -> FeatureEncoder {
+        FeatureEncoder::fit(schema, [Ok(table)]).unwrap()
+    }
+
+    /// The rows, whatever the events behind their histories.
+    fn rows_of(rows: &EncodedRows) -> Vec<EncodedRows> {
+        (0..rows.n_rows()).map(|row| rows.select(&[row])).collect()
+    }
+
+    #[test]
+    fn each_kind_gives_its_ids_and_weights() {
+        let train = Table::default()
+            .with_column("city", Column::texts([Some("Rome"), Some("Oslo"), None, Some("Rome")]))
+            .and_then(|t| t.with_column("age", Column::texts([Some("1"), Some(" 3.0"), None, Some("5")])))
+            .and_then(|t| {
+                t.with_column("genres", Column::texts([Some("a|b"), Some("b"), None, Some("|a||c")]))
+            })
+            .and_then(|t| t.with_column("tags", Column::int_lists([vec![7, 8], vec![7], vec![], vec![8]])))
+            .and_then(|t| t.with_column("scores", Column::texts(["2 -0.5", "1e0", "", " 3"])))
+            .and_then(|t| {
+                t.with_column("seen", Column::texts([Some("Rome,Lima"), None, Some(""), Some("a,Oslo,Rome")]))
+            })
+            .and_then(|t| t.with_column("rating", Column::ints([5, 1, 4, 3])))
+            .unwrap();
+        let tags = FieldKind::MultiValued {
+            ids: Ids::default(),
+            pooling: Pooling::WeightedBy("scores".into()),
+            separator: Some(" ".into()),
+        };
+        let schema = Schema::default()
+            .with_field("city", Ids::default())
+            .with_field("age", Numeric::Standardized)
+            .with_field("genres", multi_valued(Pooling::Mean, Some("|")))
+            .with_field("tags", tags)
+            .with_field("seen", history("city", 2, Some(",")))
+            .with_label("rating", 4.0)
+            .with_label("rating", None)
+            .with_group("rating");
+        let encoder = fit(schema, &train);
+        let ids = |field| encoder.space().ids(field);
+        assert_eq!([0, 1, 2, 3].map(ids), [0..4, 4..6, 6..10, 10..13]);
+        let rows = encoder.encode(&train).unwrap();
+        let bags = |field| (0..4).map(|row| rows.bag(row, field)).collect::<Vec<_>>();
+        assert_eq!(bags(0).iter().map(|bag| bag.0[0]).collect::<Vec<_>>(), [1, 2, 3, 1]);
+        let deviation = (8.0_f32 / 3.0).sqrt();
+        let ages: [(&[u32], &[f32]); 4] =
+            [(&[4], &[-2.0 / deviation]), (&[4], &[0.0]), (&[5], &[1.0]), (&[4], &[2.0 / deviation])];
+        assert_eq!(bags(1), ages);
+        let genres: [(&[u32], &[f32]); 4] =
+            [(&[7, 8], &[0.5, 0.5]), (&[8], &[1.0]), (&[], &[]), (&[7, 9], &[0.5, 0.5])];
+        assert_eq!(bags(2), genres);
+        let tags: [(&[u32], &[f32]); 4] =
+            [(&[11, 12], &[2.0, -0.5]), (&[11], &[1.0]), (&[], &[]), (&[12], &[3.0])];
+        assert_eq!(bags(3), tags);
+        let histories: [&[u32]; 4] = [&[1, 0], &[], &[], &[2, 1]];
+        assert_eq!([0, 1, 2, 3].map(|row| rows.history(row)), histories);
+        assert_eq!(rows.labels(), [1.0, 5.0, 0.0, 1.0, 1.0, 4.0, 0.0, 3.0]);
+        assert_eq!(rows.groups(), [5, 1, 4, 3]);
+    }
+
+    #[test]
+    fn one_row_is_encoded_as_many_are() {
+        let (train, table) = (table(300, 1), table(2 * PART + 77, 2));
+        let encoder = fit(schema(), &train);
+        let all = encoder.encode(&table).unwrap();
+        for row in (0..table.n_rows()).step_by(97) {
+            let one = encoder.encode(&table.select(&[row])).unwrap();
+            assert_eq!(one, all.select(&[row]), "row {row}");
+        }
+        let features = encoder.encode_features(&table).unwrap();
+        assert_eq!((features.ids(), features.weights()), (all.ids(), all.weights()));
+        assert_eq!((features.n_labels(), features.groups()), (0, &vec![0; table.n_rows()][..]));
+    }
+
+    #[test]
+    fn histories_that_overlap_share_their_events() {
+        let table = table(500, 1);
+        let encoder = fit(schema(), &table);
+        let mut rows = encoder.encode(&table).unwrap();
+        for row in 0..table.n_rows() {
+            let list = table.column("watched").unwrap().parts().unwrap()[row].clone();
+            let item = |item: usize| encoder.fields[2].n_ids(&schema().fields[2].kind) > item;
+            assert!(list.clone().all(item));
+            assert_eq!(rows.history(row).len(), list.len().min(3));
+        }
+        // 20 items in all: were they not shared, these rows alone would have some hundred.
+        let n_alone = rows_of(&rows).iter().map(|row| row.history(0).len()).sum::<usize>();
+        assert!(n_alone > 500, "{n_alone}");
+        let before = rows.clone();
+        rows.append(&before).unwrap();
+        assert_eq!(rows_of(&rows)[500..], rows_of(&before));
+    }
+
+    #[test]
+    fn chunks_give_what_the_whole_gives() {
+        let table = table(1000, 3);
+        let chunk = |range: Range<usize>| table.select(&range.collect::<Vec<_>>());
+        let chunks = || [0..1, 1..400, 400..400, 400..1000].map(chunk);
+        let encoder = FeatureEncoder::fit(schema(), chunks().map(Ok)).unwrap();
+        assert_eq!(encoder, fit(schema(), &table));
+        let mut rows = EncodedRows::new(encoder.space().clone(), 2);
+        chunks().iter().for_each(|chunk| rows.append(&encoder.encode(chunk).unwrap()).unwrap());
+        assert_eq!(rows_of(&rows), rows_of(&encoder.encode(&table).unwrap()));
+    }
+
+    #[test]
+    fn a_saved_encoder_is_the_same() {
+        let encoder = fit(schema(), &table(200, 4));
+        let json = serde_json::to_string(&encoder).unwrap();
+        let read: FeatureEncoder = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, encoder);
+        let table = table(200, 5);
+        assert_eq!(read.encode(&table).unwrap(), encoder.encode(&table).unwrap());
+        let names: Vec<&str> = read.collision_rates().map(|(name, _)| name).collect();
+        assert_eq!(names, ["user"]);
+    }
+
+    #[test]
+    fn a_damaged_encoder_is_refused() {
+        let schema = Schema::default().with_field("n", Numeric::Standardized);
+        let table = Table::default().with_column("n", Column::ints([1, 2])).unwrap();
+        let json = serde_json::to_string(&fit(schema, &table)).unwrap();
+        for (part, other) in [
+            ("\"deviation\":0.5", "\"deviation\":0.0"),
+            ("{\"numeric\":{\"standardized\":{\"mean\":1.5,\"deviation\":0.5}}}", "\"history\""),
+            ("\"fields\":[{\"numeric\"", "\"fields\":[\"history\",{\"numeric\""),
+        ] {
+            assert!(json.contains(part), "{json}");
+            assert!(serde_json::from_str::<FeatureEncoder>(&json.replace(part, other)).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_field_cannot_take_is_named() {
+        let train = Table::default()
+            .with_column("n", Column::texts(["1", "2"]))
+            .and_then(|table| table.with_column("c", Column::texts(["a", "b"])))
+            .and_then(|table| {
+                table.with_column("l", Column::text_lists::<&str, _>([vec!["a"], vec!["b", "a"]]))
+            })
+            .and_then(|table| table.with_column("w", Column::number_lists([vec![1.0], vec![1.0, 2.0]])?))
+            .unwrap();
+        let refuse = Ids::Vocabulary { min_count: 1, unseen: Unseen::Refuse };
+        let schema = Schema::default()
+            .with_field("n", Numeric::Standardized)
+            .with_field("c", refuse)
+            .with_field("l", multi_valued(Pooling::WeightedBy("w".into()), None))
+            .with_field("h", history("c", 5, Some(" ")))
+            .with_label("n", None)
+            .with_group("c");
+        let with_history = |texts: [&str; 2]| train.clone().with_column("h", Column::texts(texts)).unwrap();
+        let encoder = fit(schema.clone(), &with_history(["", "a"]));
+        let message = |name: &str, column: Column| {
+            let good = with_history(["", "a b"]);
+            let columns = good.names().map(|other| match other == name {
+                true => (other, column.clone()),
+                false => (other, good.column(other).unwrap().clone()),
+            });
+            let table =
+                columns.fold(Table::default(), |t, (name, column)| t.with_column(name, column).unwrap());
+            encoder.encode(&table).unwrap_err().to_string()
+        };
+        let texts = |texts: [&'static str; 2]| Column::texts(texts);
+        let none = || Column::texts([Some("1"), None]);
+        for (name, column, expected) in [
+            ("n", texts(["1", "x"]), "line 2, column n: expected a number, found \"x\""),
+            ("n", texts(["NaN", "1"]), "line 1, column n: expected a finite number, found \"NaN\""),
+            (
+                "n",
+                texts(["1", "1e300"]),
+                "line 2, column n: expected a number less far from the others, found 1",
+            ),
+            ("n", none(), "line 2, column n: expected a label, found none"),
+            (
+                "n",
+                Column::int_lists([vec![1], vec![]]),
+                "column n: expected a column of numbers, or of texts",
+            ),
+            ("c", Column::texts([Some("a"), None]), "line 2, column c: expected a group, found none"),
+            (
+                "c",
+                texts(["b", "é"]),
+                "line 2, column c: expected a category of the training data, found \"é\"",
+            ),
+            (
+                "c",
+                Column::numbers([1.0, 2.0]).unwrap(),
+                "column c: expected a column of whole numbers or texts, found numbers",
+            ),
+            ("l", texts(["a", "b"]), "column l: expected a column of lists of whole numbers or texts"),
+            (
+                "w",
+                Column::int_lists([vec![1], vec![]]),
+                "line 2, column w: expected 2 weights, one for each category, found 0",
+            ),
+            (
+                "w",
+                Column::number_lists([vec![1.0], vec![1.0, 1e39]]).unwrap(),
+                "line 2, column l: expected weights in the range",
+            ),
+            (
+                "h",
+                texts(["b", "a c"]),
+                "line 2, column h: expected a category of the training data, found \"c\"",
+            ),
+            ("h", Column::ints([1, 2]), "column h: expected a column of lists"),
+        ] {
+            let error = message(name, column);
+            assert!(error.starts_with(&format!("input, {expected}")), "{error}\nnot {expected}");
+        }
+        let error = encoder.encode(&train).unwrap_err().to_string();
+        assert_eq!(error, "input, column h: expected a column named \"h\", found n, c, l, w");
+        assert!(FeatureEncoder::fit(schema.clone(), [Ok(&train)]).is_err());
+        assert!(FeatureEncoder::fit::<Table>(schema, []).is_err());
+    }
+
+    #[test]
+    fn nothing_is_learned_of_other_rows() {
+        let schema = Schema::default()
+            .with_field("item", Ids::default())
+            .with_field("age", Numeric::Standardized)
+            .with_field("price", Numeric::EqualWidthBins { n_bins: 10 });
+        let encoder = fit(schema, &table(100, 6));
+        let before = encoder.clone();
+        encoder.encode_features(&table(100, 7)).unwrap();
+        assert_eq!(encoder, before);
+        let far = Table::default()
+            .with_column("item", Column::ints([Some(1_000), None]))
+            .and_then(|table| table.with_column("age", Column::numbers([1e6, -1e6])?))
+            .and_then(|table| table.with_column("price", Column::ints([1 << 40, -(1 << 40)])))
+            .unwrap();
+        let rows = encoder.encode_features(&far).unwrap();
+        let (space, bins) = (encoder.space(), encoder.space().ids(2));
+        assert_eq!((rows.bag(0, 0).0, rows.bag(1, 0).0), (&[0][..], &[space.ids(0).end - 1][..]));
+        assert_eq!((rows.bag(0, 2).0, rows.bag(1, 2).0), (&[bins.start + 9][..], &[bins.start][..]));
+    }
+
+    /// Run by hand: `cargo test --release --lib encoding_speed -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a timing"]
+    fn encoding_speed() {
+        let n_rows = 500_000;
+        let table = table(n_rows, 8);
+        let mut csv = String::from("a,b,c,d,e,f,g,h,i,j\n");
+        let mut rng = Rng::new(1);
+        for _ in 0..n_rows {
+            let numbers: Vec<String> = (0..10).map(|n| rng.below(1000 * (n + 1)).to_string()).collect();
+            csv.push_str(&numbers.join(","));
+            csv.push('\n');
+        }
+        let rate = |what: &str, start: Instant| {
+            println!("{what}: {:.0} rows/s", n_rows as f64 / start.elapsed().as_secs_f64());
+        };
+        let start = Instant::now();
+        let encoder = fit(schema(), &table);
+        rate("fit, 10 fields of all kinds, one of text", start);
+        let start = Instant::now();
+        encoder.encode(&table).unwrap();
+        rate("encode", start);
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let schema = names.into_iter().enumerate().fold(Schema::default(), |schema, (n, name)| match n % 2 {
+            0 => schema.with_field(name, Ids::default()),
+            _ => schema.with_field(name, Numeric::QuantileBins { n_bins: 50 }),
+        });
+        let read = || DelimitedTables::default().read_from(csv.as_bytes(), &names).unwrap();
+        let start = Instant::now();
+        let tables: Vec<Table> = read().collect::<Result<_>>().unwrap();
+        rate("read CSV, 10 columns", start);
+        let start = Instant::now();
+        let encoder = FeatureEncoder::fit(schema, tables.iter().map(Ok)).unwrap();
+        rate("fit, 10 fields of texts", start);
+        let start = Instant::now();
+        tables.iter().for_each(|table| drop(encoder.encode_features(table).unwrap()));
+        rate("encode", start);
+        let one = tables[0].select(&[7]);
+        let start = Instant::now();
+        (0..10_000).for_each(|_| drop(encoder.encode_features(&one).unwrap()));
+        println!("one row: {:.2} µs", start.elapsed().as_secs_f64() * 100.0);
     }
 }

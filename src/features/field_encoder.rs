@@ -70,7 +70,9 @@ impl FieldFit {
             Self::Numeric(fit) => FieldEncoder::Numeric(fit.finish()?),
             Self::Ids(fit) => FieldEncoder::Ids(fit.finish()),
             Self::Text { encoder: Some(encoder), .. } => FieldEncoder::Text(encoder),
-            Self::Text { config, encoder: None } => FieldEncoder::Text(TextEncoder::fit::<&str>(config, &[])?),
+            Self::Text { config, encoder: None } => {
+                FieldEncoder::Text(TextEncoder::fit::<&str>(config, &[])?)
+            }
             Self::History => FieldEncoder::History,
         })
     }

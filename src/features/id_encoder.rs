@@ -95,7 +95,11 @@ impl TryFrom<Vec<OwnedKey>> for Vocabulary {
                 OwnedKey::Text(text) => text.as_str().into(),
             };
             if vocabulary.get(key).is_some() {
-                return Err(Error::input(Location::memory(), "distinct categories", format!("{key:?} twice")));
+                return Err(Error::input(
+                    Location::memory(),
+                    "distinct categories",
+                    format!("{key:?} twice"),
+                ));
             }
             vocabulary.insert(key);
         }
@@ -220,7 +224,8 @@ impl IdEncoder {
     pub(super) fn collision_rate(&self) -> Option<f64> {
         let &Self::Hashing { n_buckets, n_used } = self else { return None };
         let free = 1.0 - f64::from(n_used) / f64::from(n_buckets);
-        let n_categories = if n_used <= 1 { f64::from(n_used) } else { free.ln() / one_less(n_buckets).ln_1p() };
+        let n_categories =
+            if n_used <= 1 { f64::from(n_used) } else { free.ln() / one_less(n_buckets).ln_1p() };
         Some(collision_rate(n_categories, n_buckets))
     }
 
@@ -343,7 +348,10 @@ mod tests {
         let shared: u32 = counts.iter().filter(|&&count| count > 1).sum();
         let found = f64::from(shared) / f64::from(n_categories);
         let expected = hash_collision_rate(n_categories.into(), n_buckets);
-        assert!((expected - 0.3297).abs() < 1e-4 && (found - expected).abs() < 0.01, "{found}, not {expected}");
+        assert!(
+            (expected - 0.3297).abs() < 1e-4 && (found - expected).abs() < 0.01,
+            "{found}, not {expected}"
+        );
         let estimated = fit.finish().collision_rate().unwrap();
         assert!((estimated - expected).abs() < 0.01, "{estimated}, not {expected}");
     }

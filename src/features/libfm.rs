@@ -138,11 +138,17 @@ fn for_each_row(
         match text.last() {
             None => return Ok(place),
             Some(last) if *last != b'\n' && text.len() == MAX_LINE => {
-                return Err(Error::input(place, format!("lines of at most {MAX_LINE} bytes"), "a longer one"));
+                return Err(Error::input(
+                    place,
+                    format!("lines of at most {MAX_LINE} bytes"),
+                    "a longer one",
+                ));
             }
             Some(_) => {}
         }
-        if let Some(label) = parse_row(&text, max_entries, &mut entries).map_err(|problem| problem.at(place))? {
+        if let Some(label) =
+            parse_row(&text, max_entries, &mut entries).map_err(|problem| problem.at(place))?
+        {
             each(label, &entries);
         }
     }
@@ -168,11 +174,7 @@ impl Problem {
 }
 
 /// The label of a line, and its entries; `None` if the line is blank.
-fn parse_row(
-    line: &[u8],
-    max_entries: usize,
-    entries: &mut Vec<(u32, f32)>,
-) -> Result<Option<f32>, Problem> {
+fn parse_row(line: &[u8], max_entries: usize, entries: &mut Vec<(u32, f32)>) -> Result<Option<f32>, Problem> {
     entries.clear();
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).zip(1..);
     let Some((word, place)) = words.next() else { return Ok(None) };
@@ -218,5 +220,90 @@ impl TryFrom<Fitted> for Libfm {
 impl From<Libfm> for Fitted {
     fn from(Libfm { ids, space }: Libfm) -> Self {
         Self { ids, n_fields: space.n_fields() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TRAIN: &str = "1 7:1 20:0.5\n\n-1 7:1 30:-2 40:1e1\r\n0 20:1";
+
+    fn fit(text: &str) -> Result<Libfm> {
+        Libfm::fit_from(text.as_bytes())
+    }
+
+    fn read(text: &str) -> Result<EncodedRows> {
+        fit(TRAIN)?.read_from(text.as_bytes())
+    }
+
+    #[test]
+    fn entries_are_fields_that_share_their_ids() {
+        let libfm = fit(TRAIN).unwrap();
+        assert_eq!((libfm.space().n_fields(), libfm.space().n_ids()), (3, 5));
+        assert_eq!((libfm.space().ids(0), libfm.space().ids(2)), (0..5, 0..5));
+        let rows = read(TRAIN).unwrap();
+        let bags = |row| [0, 1, 2].map(|field| rows.bag(row, field));
+        assert_eq!(bags(0), [(&[1][..], &[1.0][..]), (&[2], &[0.5]), (&[], &[])]);
+        assert_eq!(bags(1), [(&[1][..], &[1.0][..]), (&[3], &[-2.0]), (&[4], &[10.0])]);
+        assert_eq!(bags(2), [(&[2][..], &[1.0][..]), (&[], &[]), (&[], &[])]);
+        assert_eq!((rows.labels(), rows.groups()), (&[1.0, 0.0, 0.0][..], &[0; 3][..]));
+    }
+
+    #[test]
+    fn other_files_have_the_same_space() {
+        let rows = read("0.5 30:1 8:2\n").unwrap();
+        assert_eq!((rows.ids(), rows.weights(), rows.labels()), (&[3, 0][..], &[1.0, 2.0][..], &[1.0][..]));
+        assert_eq!(rows.space(), fit(TRAIN).unwrap().space());
+        assert_eq!(read("").unwrap().n_rows(), 0);
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let entry = "index:value, a whole number below 2^32 and a finite number";
+        for (line, place, expected, found) in [
+            ("x 7:1", 1, "a label, which is a finite number", "x"),
+            ("NaN 7:1", 1, "a label, which is a finite number", "NaN"),
+            ("1 7:1 20", 3, entry, "20"),
+            ("1 -7:1", 2, entry, "-7:1"),
+            ("1 4294967296:1", 2, entry, "4294967296:1"),
+            ("1 7:inf", 2, entry, "7:inf"),
+            ("1 7:", 2, entry, "7:"),
+            ("1 7:1 7:1 7:1 7:1", 5, "at most 3 entries", "7:1"),
+        ] {
+            let error = read(&format!("1 7:1\n\n{line}\n")).unwrap_err().to_string();
+            assert_eq!(error, format!("input, line 3, column {place}: expected {expected}, found {found:?}"));
+        }
+        let error = fit("\n1\n").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "input, line 3: expected at least one row with an entry, found the end of the file"
+        );
+        let long = format!("1{}", " 1:1".repeat(MAX_ENTRIES + 1));
+        assert!(fit(&long).unwrap_err().to_string().contains("column 1026: expected at most 1024 entries"));
+        let error = fit(&"1".repeat(MAX_LINE + 1)).unwrap_err().to_string();
+        assert_eq!(error, "input, line 1: expected lines of at most 1048576 bytes, found a longer one");
+        let error = fit(TRAIN).unwrap().read("no/such/file").unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Io { .. }));
+    }
+
+    #[test]
+    fn a_saved_reader_is_the_same() {
+        let libfm = fit(TRAIN).unwrap();
+        let json = serde_json::to_string(&libfm).unwrap();
+        assert_eq!(serde_json::from_str::<Libfm>(&json).unwrap(), libfm);
+        let no_field = json.replace("\"n_fields\":3", "\"n_fields\":0");
+        assert!(no_field != json && serde_json::from_str::<Libfm>(&no_field).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![Just(b' '), Just(b'\n'), Just(b':'), Just(b'1'), any::<u8>()], 0..200)) {
+            if let Ok(libfm) = Libfm::fit_from(&bytes[..]) {
+                prop_assert!(libfm.read_from(&bytes[..]).is_ok());
+            }
+        }
     }
 }

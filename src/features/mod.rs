@@ -25,7 +25,7 @@ mod table;
 mod text_encoder;
 mod text_terms;
 
-pub use delimited_tables::DelimitedTables;
+pub use delimited_tables::{DelimitedTables, TextTables};
 pub use encoded_rows::{EncodedRow, EncodedRows};
 pub use feature_encoder::FeatureEncoder;
 pub use feature_space::FeatureSpace;
@@ -36,7 +36,7 @@ pub use libfm::Libfm;
 #[cfg(feature = "parquet")]
 pub use parquet::MissingItems;
 #[cfg(feature = "parquet")]
-pub use parquet_tables::{read_parquet_tables, table_from_record_batch};
+pub use parquet_tables::{ParquetTables, table_from_record_batch};
 pub use schema::{Field, FieldKind, Ids, Label, Numeric, Pooling, Schema, Unseen};
 pub use table::{Column, Table};
 pub use text_encoder::{TextEncoder, TextEncoderConfig, item_texts};

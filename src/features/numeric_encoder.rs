@@ -61,13 +61,18 @@ impl NumericFit {
         let encoder = match self {
             Self::Standardized { n, mean, sum_of_squares } => {
                 let deviation = (sum_of_squares / n.max(1) as f64).sqrt();
-                NumericEncoder::Standardized { mean, deviation: if deviation == 0.0 { 1.0 } else { deviation } }
+                NumericEncoder::Standardized {
+                    mean,
+                    deviation: if deviation == 0.0 { 1.0 } else { deviation },
+                }
             }
             Self::EqualWidth { n_bins, range } => {
                 let [least, greatest] = range.unwrap_or_default();
                 NumericEncoder::EqualWidth { n_bins, least, greatest }
             }
-            Self::Quantile { n_bins, sample, .. } => NumericEncoder::Quantile { bounds: quantiles(sample, n_bins) },
+            Self::Quantile { n_bins, sample, .. } => {
+                NumericEncoder::Quantile { bounds: quantiles(sample, n_bins) }
+            }
             Self::LogPower { power, last } => NumericEncoder::LogPower { power, last },
         };
         encoder.validate()?;
@@ -191,7 +196,8 @@ mod tests {
 
     #[test]
     fn quantile_bins_hold_equally_many() {
-        let mut numbers: Vec<f64> = (0..1003).map(|n| f64::from(n).exp().sqrt()).map(|x| x.min(1e300)).collect();
+        let mut numbers: Vec<f64> =
+            (0..1003).map(|n| f64::from(n).exp().sqrt()).map(|x| x.min(1e300)).collect();
         numbers.truncate(1000);
         Rng::new(7).shuffle(&mut numbers);
         let encoder = fit(Numeric::QuantileBins { n_bins: 8 }, numbers.iter().copied());

@@ -298,7 +298,8 @@ impl Schema {
         if n_histories > 1 {
             return Err(Error::config("Schema::fields", "at most one history", n_histories));
         }
-        if let Some(label) = self.labels.iter().find(|label| label.at_least.is_some_and(|bound| !bound.is_finite()))
+        if let Some(label) =
+            self.labels.iter().find(|label| label.at_least.is_some_and(|bound| !bound.is_finite()))
         {
             return Err(Error::config("Label::at_least", "a finite number", format!("{:?}", label.at_least)));
         }
@@ -316,7 +317,11 @@ impl Schema {
             FieldKind::Text(config) => config.validate(),
             FieldKind::History { of, max_len, separator } => {
                 if self.history_source(of).is_none() {
-                    return Err(Error::config("FieldKind::History::of", "the name of a categorical field", of));
+                    return Err(Error::config(
+                        "FieldKind::History::of",
+                        "the name of a categorical field",
+                        of,
+                    ));
                 }
                 if *max_len == 0 {
                     return Err(Error::config("FieldKind::History::max_len", "at least 1", max_len));

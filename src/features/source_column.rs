@@ -141,7 +141,10 @@ impl<'a> SourceColumn<'a> {
     /// What stands between the separators of a text; a missing one has none.
     fn tokens(&self, row: usize) -> impl Iterator<Item = &'a str> {
         let text = self.text(row).unwrap_or_default();
-        self.separator.into_iter().flat_map(move |separator| text.split(separator)).filter(|token| !token.is_empty())
+        self.separator
+            .into_iter()
+            .flat_map(move |separator| text.split(separator))
+            .filter(|token| !token.is_empty())
     }
 
     /// The category at a place among the values, which are no numbers of fractions.

@@ -144,7 +144,7 @@ impl Column {
     /// A number that is not finite, with its row: a missing number is `None`, not NaN.
     pub fn numbers(values: impl IntoIterator<Item = impl Into<Option<f64>>>) -> Result<Self> {
         let (values, missing) = with_missing(values);
-        Self::new(Values::Numbers(values), None, missing).finite(&Table::default())
+        Self::new(Values::Numbers(values), None, missing).finite(row_of_memory)
     }
 
     /// Texts.
@@ -173,8 +173,8 @@ impl Column {
         let (parts, missing): (Vec<Range<usize>>, _) = with_missing(parts);
         let bound = elements.len();
         if let Some(row) = parts.iter().position(|part| part.start > part.end || part.end > bound) {
-            let place = Location::memory().line(row as u64 + 1);
-            return Err(Error::input(place, format!("a part of 0..{bound}"), format!("{:?}", parts[row])));
+            let (expected, found) = (format!("a part of 0..{bound}"), format!("{:?}", parts[row]));
+            return Err(Error::input(row_of_memory(row), expected, found));
         }
         Ok(Self::new(elements.values, Some(parts), missing))
     }
@@ -193,7 +193,7 @@ impl Column {
         lists: impl IntoIterator<Item = impl Into<Option<L>>>,
     ) -> Result<Self> {
         let (elements, parts, missing) = flatten::<_, L>(lists);
-        Self::new(Values::Numbers(elements), Some(parts), missing).finite(&Table::default())
+        Self::new(Values::Numbers(elements), Some(parts), missing).finite(row_of_memory)
     }
 
     /// Lists of texts.
@@ -216,16 +216,18 @@ impl Column {
         Self { values, lists, missing }
     }
 
-    /// The column, if its numbers are finite; `table` knows where its rows come from.
-    pub(super) fn finite(self, table: &Table) -> Result<Self> {
+    /// The column, if its numbers are finite; `place` says where a row comes from.
+    pub(super) fn finite(self, place: impl Fn(usize) -> Location) -> Result<Self> {
         let Values::Numbers(numbers) = &self.values else { return Ok(self) };
-        let Some(at) = numbers.iter().position(|number| !number.is_finite()) else { return Ok(self) };
-        let row = match &self.lists {
-            None => Some(at),
-            Some(lists) => lists.iter().position(|list| list.contains(&at)),
-        };
-        let place = row.map_or_else(|| table.origin(), |row| table.place(row));
-        Err(Error::input(place, "a finite number", numbers[at].to_string()))
+        let wrong = |list: Range<usize>| numbers[list].iter().find(|number| !number.is_finite());
+        if wrong(0..numbers.len()).is_none() {
+            return Ok(self);
+        }
+        let list = |row: usize| self.lists.as_ref().map_or(row..row + 1, |lists| lists[row].clone());
+        match (0..self.len()).find_map(|row| Some((row, wrong(list(row))?))) {
+            Some((row, number)) => Err(Error::input(place(row), "a finite number", number.to_string())),
+            None => Ok(self),
+        }
     }
 
     /// The number of rows.
@@ -292,10 +294,12 @@ impl Column {
     }
 }
 
+fn row_of_memory(row: usize) -> Location {
+    Location::memory().line(row as u64 + 1)
+}
+
 /// The values, with defaults for those that are missing, and which these are.
-fn with_missing<T: Default>(
-    values: impl IntoIterator<Item = impl Into<Option<T>>>,
-) -> (Vec<T>, Vec<bool>) {
+fn with_missing<T: Default>(values: impl IntoIterator<Item = impl Into<Option<T>>>) -> (Vec<T>, Vec<bool>) {
     let values = values.into_iter().map(Into::into);
     values.map(|value| (value.is_none(), value.unwrap_or_default())).map(|(is, value)| (value, is)).unzip()
 }
@@ -323,7 +327,9 @@ mod tests {
             .with_column("n", Column::ints([Some(1), None, Some(3)]))
             .and_then(|table| table.with_column("x", Column::numbers([0.5, 1.5, 2.5])?))
             .and_then(|table| table.with_column("t", Column::texts(["a", "bc", ""])))
-            .and_then(|table| table.with_column("l", Column::text_lists::<&str, _>([vec!["u"], vec![], vec!["v", "w"]])))
+            .and_then(|table| {
+                table.with_column("l", Column::text_lists::<&str, _>([vec!["u"], vec![], vec!["v", "w"]]))
+            })
             .unwrap()
     }
 

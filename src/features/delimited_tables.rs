@@ -281,7 +281,7 @@ mod tests {
         (0..n_rows).for_each(|row| text.push_str(&format!("{row},x\n")));
         let tables = read(&DelimitedTables::default(), &text, &["a"]).unwrap();
         assert_eq!(tables.iter().map(Table::n_rows).collect::<Vec<_>>(), [CHUNK_LEN, CHUNK_LEN, 1]);
-        assert_eq!(tables[2].column("a"), Some(&Column::texts([(n_rows - 1).to_string()])));
+        assert_eq!(tables[2].column("a"), Some(&Column::texts([(n_rows - 1).to_string().as_str()])));
         assert_eq!(tables[2].place(0).line, Some(n_rows as u64 + 1));
         let exact = text.lines().take(CHUNK_LEN + 1).collect::<Vec<_>>().join("\n");
         assert_eq!(read(&DelimitedTables::default(), &exact, &["a"]).unwrap().len(), 1);

@@ -509,9 +509,7 @@ mod tests {
         let train = Table::default()
             .with_column("n", Column::texts(["1", "2"]))
             .and_then(|table| table.with_column("c", Column::texts(["a", "b"])))
-            .and_then(|table| {
-                table.with_column("l", Column::text_lists::<&str, _>([vec!["a"], vec!["b", "a"]]))
-            })
+            .and_then(|table| table.with_column("l", Column::text_lists([vec!["a"], vec!["b", "a"]])))
             .and_then(|table| table.with_column("w", Column::number_lists([vec![1.0], vec![1.0, 2.0]])?))
             .unwrap();
         let refuse = Ids::Vocabulary { min_count: 1, unseen: Unseen::Refuse };

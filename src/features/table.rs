@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Location, Result};
 ///
 /// let request = Table::default()
 ///     .with_column("user", Column::ints([17]))?
-///     .with_column("city", Column::texts([None::<&str>]))?
-///     .with_column("watched", Column::int_lists([[3, 1, 4]]))?;
+///     .with_column("city", Column::texts([None]))?
+///     .with_column("watched", Column::int_lists([vec![3, 1, 4]]))?;
 /// assert_eq!(request.n_rows(), 1);
 /// assert!(request.column("city").is_some_and(|city| city.is_missing(0)));
 /// # Ok::<(), recsys::error::Error>(())
@@ -148,14 +148,9 @@ impl Column {
     }
 
     /// Texts.
-    pub fn texts<S: AsRef<str>>(values: impl IntoIterator<Item = impl Into<Option<S>>>) -> Self {
-        let (mut texts, mut missing) = (Texts::default(), Vec::new());
-        for text in values {
-            let text = text.into();
-            missing.push(text.is_none());
-            texts.push(text.as_ref().map_or("", AsRef::as_ref));
-        }
-        Self::new(Values::Texts(texts), None, missing)
+    pub fn texts<'t>(values: impl IntoIterator<Item = impl Into<Option<&'t str>>>) -> Self {
+        let (values, missing) = with_missing(values);
+        Self::new(Values::Texts(texts(values)), None, missing)
     }
 
     /// Lists that are parts of one sequence, `elements`, and may overlap: rows that look back on the same past share
@@ -180,8 +175,8 @@ impl Column {
     }
 
     /// Lists of whole numbers.
-    pub fn int_lists<L: AsRef<[i64]>>(lists: impl IntoIterator<Item = impl Into<Option<L>>>) -> Self {
-        let (elements, parts, missing) = flatten::<_, L>(lists);
+    pub fn int_lists(lists: impl IntoIterator<Item = impl Into<Option<Vec<i64>>>>) -> Self {
+        let (elements, parts, missing) = flatten(lists);
         Self::new(Values::Ints(elements), Some(parts), missing)
     }
 
@@ -189,23 +184,15 @@ impl Column {
     ///
     /// # Errors
     /// A number that is not finite, with its row.
-    pub fn number_lists<L: AsRef<[f64]>>(
-        lists: impl IntoIterator<Item = impl Into<Option<L>>>,
-    ) -> Result<Self> {
-        let (elements, parts, missing) = flatten::<_, L>(lists);
+    pub fn number_lists(lists: impl IntoIterator<Item = impl Into<Option<Vec<f64>>>>) -> Result<Self> {
+        let (elements, parts, missing) = flatten(lists);
         Self::new(Values::Numbers(elements), Some(parts), missing).finite(row_of_memory)
     }
 
     /// Lists of texts.
-    pub fn text_lists<S, L>(lists: impl IntoIterator<Item = impl Into<Option<L>>>) -> Self
-    where
-        S: AsRef<str> + Clone,
-        L: AsRef<[S]>,
-    {
-        let (elements, parts, missing) = flatten::<S, L>(lists);
-        let mut texts = Texts::default();
-        elements.iter().for_each(|text| texts.push(text.as_ref()));
-        Self::new(Values::Texts(texts), Some(parts), missing)
+    pub fn text_lists<'t>(lists: impl IntoIterator<Item = impl Into<Option<Vec<&'t str>>>>) -> Self {
+        let (elements, parts, missing) = flatten(lists);
+        Self::new(Values::Texts(texts(elements)), Some(parts), missing)
     }
 
     /// Lists are in bounds, and `missing` has as many entries as there are rows.
@@ -284,11 +271,7 @@ impl Column {
         let values = match &self.values {
             Values::Ints(values) => Values::Ints(rows.iter().map(|&row| values[row]).collect()),
             Values::Numbers(values) => Values::Numbers(rows.iter().map(|&row| values[row]).collect()),
-            Values::Texts(values) => {
-                let mut texts = Texts::default();
-                rows.iter().for_each(|&row| texts.push(values.get(row)));
-                Values::Texts(texts)
-            }
+            Values::Texts(values) => Values::Texts(texts(rows.iter().map(|&row| values.get(row)))),
         };
         Self::new(values, None, missing)
     }
@@ -304,15 +287,21 @@ fn with_missing<T: Default>(values: impl IntoIterator<Item = impl Into<Option<T>
     values.map(|value| (value.is_none(), value.unwrap_or_default())).map(|(is, value)| (value, is)).unzip()
 }
 
+fn texts<'t>(values: impl IntoIterator<Item = &'t str>) -> Texts {
+    let mut texts = Texts::default();
+    values.into_iter().for_each(|text| texts.push(text));
+    texts
+}
+
 /// Lists one behind another, where each stands, and which are missing.
-fn flatten<T: Clone, L: AsRef<[T]>>(
-    lists: impl IntoIterator<Item = impl Into<Option<L>>>,
+fn flatten<T>(
+    lists: impl IntoIterator<Item = impl Into<Option<Vec<T>>>>,
 ) -> (Vec<T>, Vec<Range<usize>>, Vec<bool>) {
-    let (mut elements, mut parts, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let (lists, missing) = with_missing(lists);
+    let (mut elements, mut parts) = (Vec::new(), Vec::new());
     for list in lists {
-        let (list, start) = (list.into(), elements.len());
-        missing.push(list.is_none());
-        elements.extend_from_slice(list.as_ref().map_or(&[], AsRef::as_ref));
+        let start = elements.len();
+        elements.extend(list);
         parts.push(start..elements.len());
     }
     (elements, parts, missing)
@@ -327,9 +316,7 @@ mod tests {
             .with_column("n", Column::ints([Some(1), None, Some(3)]))
             .and_then(|table| table.with_column("x", Column::numbers([0.5, 1.5, 2.5])?))
             .and_then(|table| table.with_column("t", Column::texts(["a", "bc", ""])))
-            .and_then(|table| {
-                table.with_column("l", Column::text_lists::<&str, _>([vec!["u"], vec![], vec!["v", "w"]]))
-            })
+            .and_then(|table| table.with_column("l", Column::text_lists([vec!["u"], vec![], vec!["v", "w"]])))
             .unwrap()
     }
 

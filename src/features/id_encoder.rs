@@ -328,7 +328,7 @@ mod tests {
     fn hashes_never_change() {
         assert_eq!(bucket(Key::Int(17), 1 << 20), bucket("17".into(), 1 << 20));
         let found = ["17", "alien", ""].map(|key| bucket(key.into(), 1 << 20));
-        assert_eq!(found, [0, 0, 0]);
+        assert_eq!(found, [526407, 23248, 1004193]);
     }
 
     /// Against hashing itself: the share of categories that are not alone.

@@ -110,8 +110,10 @@ impl Reader<'_> {
             let field = Field::new_list_field(target.clone(), true);
             let lists = self.cast(array, &DataType::LargeList(Arc::new(field)))?;
             let bounds = lists.as_list::<i64>().value_offsets();
-            let part =
-                |row| if lists.is_null(row) { 0..0 } else { bounds[row] as usize..bounds[row + 1] as usize };
+            let part = |row: usize| {
+                let [start, end] = [bounds[row] as usize, bounds[row + 1] as usize];
+                if lists.is_null(row) { start..start } else { start..end }
+            };
             let parts: Vec<Range<usize>> = (0..lists.len()).map(part).collect();
             let elements = lists.as_list::<i64>().values();
             let has_null = |row: &usize| parts[*row].clone().any(|at| elements.is_null(at));

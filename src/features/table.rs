@@ -338,8 +338,8 @@ mod tests {
         assert_eq!((shared.len(), shared.is_missing(1), shared.is_missing(2)), (3, true, false));
         let plain = Column::int_lists([vec![1, 2], vec![3]]);
         assert_eq!(plain, Column::lists(Column::ints([1, 2, 3]), [0..2, 2..3]).unwrap());
-        assert!(Column::lists(plain, [0..1]).is_err());
-        assert!(Column::lists(Column::ints([Some(1), None]), [0..1]).is_err());
+        assert!(Column::lists(plain, [0..1, 1..2]).is_err());
+        assert!(Column::lists(Column::ints([Some(1), None]), [0..1, 1..2]).is_err());
         let error = Column::lists(Column::ints([1]), [0..1, 1..2]).unwrap_err();
         assert_eq!(error.to_string(), "input, line 2: expected a part of 0..1, found 1..2");
     }

@@ -15,7 +15,7 @@ mod movielens;
 pub(crate) mod parquet;
 mod rows;
 mod sequences;
-mod source;
+pub(crate) mod source;
 mod splits;
 mod synthetic;
 #[cfg(test)]
@@ -40,3 +40,4 @@ pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;
 pub use user_table::UserTable;
 pub use vocab::{Key, Vocab};
+pub(crate) use vocab_builder::Texts;

@@ -7,7 +7,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -65,13 +65,44 @@ pub(crate) fn read_columns(
     place: &Location,
     mut append: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    let mask = ProjectionMask::roots(file.parquet_schema(), columns);
-    let file = file.with_projection(mask).with_batch_size(BATCH_LEN);
-    let mut batches = decode(FORMAT, place, || file.build())?;
-    while let Some(batch) = decode(FORMAT, place, || batches.next().transpose())? {
-        append(&batch)?;
+    Batches::new(file, columns, place.clone())?.try_for_each(|batch| append(&batch?))
+}
+
+/// Some columns of a file, in the file's order and batch by batch; of the file no more is in memory than a row
+/// group's part in these columns.
+pub(crate) struct Batches {
+    /// `None` after an error.
+    reader: Option<ParquetRecordBatchReader>,
+    place: Location,
+    n_rows: u64,
+}
+
+impl Batches {
+    pub(crate) fn new(
+        file: ParquetRecordBatchReaderBuilder<File>,
+        columns: impl IntoIterator<Item = usize>,
+        place: Location,
+    ) -> Result<Self> {
+        let mask = ProjectionMask::roots(file.parquet_schema(), columns);
+        let file = file.with_projection(mask).with_batch_size(BATCH_LEN);
+        let reader = Some(decode(FORMAT, &place, || file.build())?);
+        Ok(Self { reader, place, n_rows: 0 })
     }
-    Ok(())
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let mut reader = self.reader.take()?;
+        let place = self.place.clone().line(self.n_rows + 1);
+        let batch = decode(FORMAT, &place, || reader.next().transpose()).transpose()?;
+        if let Ok(batch) = &batch {
+            self.n_rows += batch.num_rows() as u64;
+            self.reader = Some(reader);
+        }
+        Some(batch)
+    }
 }
 
 /// Says which Cargo feature a file needs before the decoder stumbles over it.

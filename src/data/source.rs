@@ -9,11 +9,11 @@ use flate2::read::MultiGzDecoder;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// Bytes to be read from one thread at a time.
-pub(super) type Bytes<'a> = dyn Read + Send + 'a;
+pub(crate) type Bytes<'a> = dyn Read + Send + 'a;
 
 /// Where bytes come from, for error messages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// `None` for a stream.
     file: Option<PathBuf>,
     /// `None` for bytes that are not compressed.
@@ -26,12 +26,12 @@ impl Origin {
     }
 
     /// The file, with nothing else known yet.
-    pub(super) fn location(&self) -> Location {
+    pub(crate) fn location(&self) -> Location {
         Location { file: self.file.clone(), ..Location::default() }
     }
 
     /// The error of a read that failed: damaged compression is bad input, everything else is the system's.
-    pub(super) fn read_error(&self, error: io::Error) -> Error {
+    pub(crate) fn read_error(&self, error: io::Error) -> Error {
         match (self.compression, error.kind()) {
             (
                 Some(compression),
@@ -75,41 +75,54 @@ fn is_zip(magic: &[u8]) -> bool {
     magic.starts_with(b"PK\x03\x04") || magic.starts_with(b"PK\x05\x06")
 }
 
+/// The bytes of a file that is text or gzip, as [`with_file`] gives them.
+pub(crate) fn open(path: &Path) -> Result<(Box<Bytes<'static>>, Origin)> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    unpack(file, Origin::file(path))
+}
+
+/// The bytes of a stream, as [`with_reader`] gives them.
+pub(crate) fn open_stream<'r>(reader: impl Read + Send + 'r) -> Result<(Box<Bytes<'r>>, Origin)> {
+    unpack(reader, Origin::default())
+}
+
 fn with_stream<T>(
-    mut reader: impl Read + Send,
-    mut origin: Origin,
+    reader: impl Read + Send,
+    origin: Origin,
     read: impl FnOnce(&mut Bytes<'_>, &Origin) -> Result<T>,
 ) -> Result<T> {
+    let (mut bytes, origin) = unpack(reader, origin)?;
+    read(&mut *bytes, &origin)
+}
+
+fn unpack<'r>(mut reader: impl Read + Send + 'r, mut origin: Origin) -> Result<(Box<Bytes<'r>>, Origin)> {
     let magic = peek(&mut reader, MAGIC_LEN, &origin)?;
     if is_zip(&magic) {
-        return Err(Error::input(
-            origin.location(),
-            "text or gzip (a zip archive is read by its path)",
-            "zip",
-        ));
+        let expected = match origin.file {
+            Some(_) => "text or gzip",
+            None => "text or gzip (a zip archive is read by its path)",
+        };
+        return Err(Error::input(origin.location(), expected, "zip"));
     }
     let gzip = magic.starts_with(b"\x1f\x8b");
     let reader = io::Cursor::new(magic).chain(reader);
-    if gzip {
+    let bytes: Box<Bytes<'r>> = if gzip {
         origin.compression = Some("gzip");
-        with_text(MultiGzDecoder::new(reader), &origin, read)
+        Box::new(without_mark(MultiGzDecoder::new(reader), &origin)?)
     } else {
-        with_text(reader, &origin, read)
-    }
+        Box::new(without_mark(reader, &origin)?)
+    };
+    Ok((bytes, origin))
 }
 
-/// Skips a UTF-8 byte order mark.
-fn with_text<T>(
-    mut reader: impl Read + Send,
-    origin: &Origin,
-    read: impl FnOnce(&mut Bytes<'_>, &Origin) -> Result<T>,
-) -> Result<T> {
+/// What follows a UTF-8 byte order mark, or everything.
+fn without_mark<R: Read>(mut reader: R, origin: &Origin) -> Result<io::Chain<io::Cursor<Vec<u8>>, R>> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let mut start = peek(&mut reader, MARK.len() as u64, origin)?;
     if start == MARK {
         start.clear();
     }
-    read(&mut io::Cursor::new(start).chain(reader), origin)
+    Ok(io::Cursor::new(start).chain(reader))
 }
 
 fn peek(reader: &mut impl Read, n: u64, origin: &Origin) -> Result<Vec<u8>> {
@@ -153,7 +166,7 @@ fn with_zip<T>(
         return Err(Error::input(origin.location(), expected, format!("[{}]", names.join(", "))));
     };
     let entry = archive.by_index(index).map_err(damaged)?;
-    with_text(entry, &origin, read)
+    read(&mut without_mark(entry, &origin)?, &origin)
 }
 
 #[cfg(not(feature = "download"))]

@@ -120,7 +120,7 @@ impl Keys {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Int(keys) => keys.len(),
-            Self::Text(keys) => keys.ends.len(),
+            Self::Text(keys) => keys.len(),
         }
     }
 
@@ -143,21 +143,29 @@ impl Keys {
 }
 
 /// Many short texts in one long one.
-#[derive(Debug, Default)]
-pub(super) struct Texts {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Texts {
     text: String,
     ends: Vec<usize>,
 }
 
 impl Texts {
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         self.text.push_str(text);
         self.ends.push(self.text.len());
     }
 
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|index| self.get(index))
     }
 }
 

@@ -57,12 +57,10 @@ impl EncodedRows {
             return Err(Error::config("EncodedRows::events", "a space with a history", "none"));
         };
         self.check_ids(field, events.iter().copied())?;
-        let range = [self.events.len(), self.events.len() + events.len()];
-        let Ok(end) = u32::try_from(range[1]) else {
-            return Err(Error::config("EncodedRows::events", "less than 2^32 events", range[1]));
-        };
+        let [start, end] = [self.events.len(), self.events.len() + events.len()];
+        check_count("EncodedRows::events", end)?;
         self.events.extend_from_slice(events);
-        Ok([range[0] as u32, end])
+        Ok([start as u32, end as u32])
     }
 
     /// Adds a row.
@@ -94,13 +92,14 @@ impl EncodedRows {
             let bound = self.events.len() as u64;
             return Err(ErrorKind::IdOutOfRange { what: "event of a history", id: end.into(), bound }.into());
         }
+        check_count(
+            "EncodedRows::ids",
+            self.ids.len() + row.bags.iter().map(|bag| bag.len()).sum::<usize>(),
+        )?;
         for bag in row.bags {
             self.ids.extend(bag.iter().map(|&(id, _)| id));
             self.weights.extend(bag.iter().map(|&(_, weight)| weight));
-            let Ok(end) = u32::try_from(self.ids.len()) else {
-                return Err(Error::config("EncodedRows::ids", "less than 2^32 ids", self.ids.len()));
-            };
-            self.starts.push(end);
+            self.starts.push(self.ids.len() as u32);
         }
         self.vectors.extend_from_slice(row.vectors);
         if let Some((_, max_len)) = self.space.history() {
@@ -125,6 +124,62 @@ impl EncodedRows {
             }
             None => Ok(()),
         }
+    }
+
+    /// Adds the rows of `other`, which are of the same space.
+    ///
+    /// # Errors
+    /// Rows of another space, or with another number of labels; 2^32 ids or events or more.
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        if self.space != other.space {
+            return Err(Error::config("EncodedRows::append", "rows of the same space", "rows of another"));
+        }
+        let (what, expected, found) = ("number of labels of a row", self.n_labels, other.n_labels);
+        if expected != found {
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        }
+        let n_events = self.events.len();
+        check_count("EncodedRows::events", n_events + other.events.len())?;
+        self.append_bags(&other.starts[1..], &other.ids, &other.weights)?;
+        self.events.extend_from_slice(&other.events);
+        let shifted = other.histories.iter().map(|range| range.map(|at| at + n_events as u32));
+        self.histories.extend(shifted);
+        self.vectors.extend_from_slice(&other.vectors);
+        self.labels.extend_from_slice(&other.labels);
+        self.groups.extend_from_slice(&other.groups);
+        Ok(())
+    }
+
+    /// Adds bags of ids that are known to be of their fields: where each ends, row by row, their ids and weights.
+    fn append_bags(&mut self, ends: &[u32], ids: &[u32], weights: &[f32]) -> Result<()> {
+        let start = self.ids.len();
+        check_count("EncodedRows::ids", start + ids.len())?;
+        self.starts.extend(ends.iter().map(|end| end + start as u32));
+        self.ids.extend_from_slice(ids);
+        self.weights.extend_from_slice(weights);
+        Ok(())
+    }
+
+    /// Rows put together from what an encoder made of columns, whose ids are known to be of their fields.
+    pub(super) fn assemble(
+        space: FeatureSpace,
+        n_labels: usize,
+        parts: &[EncodedPart],
+        sides: EncodedSides,
+    ) -> Result<Self> {
+        let EncodedSides { vectors, events, histories } = sides;
+        let mut rows = Self { vectors, events, histories, ..Self::new(space, n_labels) };
+        check_count("EncodedRows::events", rows.events.len())?;
+        let count = |length: fn(&EncodedPart) -> usize| parts.iter().map(length).sum::<usize>();
+        rows.starts.reserve_exact(count(|part| part.bags.ends.len()));
+        rows.ids.reserve_exact(count(|part| part.bags.ids.len()));
+        rows.weights.reserve_exact(count(|part| part.bags.ids.len()));
+        for EncodedPart { bags, labels, groups } in parts {
+            rows.append_bags(&bags.ends, &bags.ids, &bags.weights)?;
+            rows.labels.extend_from_slice(labels);
+            rows.groups.extend_from_slice(groups);
+        }
+        Ok(rows)
     }
 
     /// What every row holds.
@@ -219,6 +274,73 @@ impl EncodedRows {
     }
 }
 
+/// Whether so many entries can be counted.
+fn check_count(field: &'static str, n: usize) -> Result<()> {
+    if u32::try_from(n).is_ok() { Ok(()) } else { Err(Error::config(field, "less than 2^32", n)) }
+}
+
+/// Bags on their way to [`EncodedRows`]: of one field, or of all fields row by row.
+#[derive(Debug, Default)]
+pub(super) struct Bags {
+    /// Where each bag ends.
+    ends: Vec<u32>,
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Bags {
+    pub(super) fn with_capacity(n: usize) -> Self {
+        Self { ends: Vec::with_capacity(n), ids: Vec::with_capacity(n), weights: Vec::with_capacity(n) }
+    }
+
+    /// Adds an id to the bag that is not yet closed.
+    #[inline]
+    pub(super) fn push(&mut self, id: u32, weight: f32) {
+        self.ids.push(id);
+        self.weights.push(weight);
+    }
+
+    /// Closes a bag; what comes next is another.
+    #[inline]
+    pub(super) fn close(&mut self) {
+        self.ends.push(self.ids.len() as u32);
+    }
+
+    /// The bags of fields with equally many rows, row by row.
+    pub(super) fn by_row(fields: &[Self]) -> Self {
+        let n_bags = fields.iter().map(|field| field.ends.len()).sum();
+        let mut bags = Self::with_capacity(n_bags);
+        let mut starts = vec![0; fields.len()];
+        for row in 0..fields.first().map_or(0, |field| field.ends.len()) {
+            for (field, start) in fields.iter().zip(&mut starts) {
+                let end = field.ends[row] as usize;
+                bags.ids.extend_from_slice(&field.ids[*start..end]);
+                bags.weights.extend_from_slice(&field.weights[*start..end]);
+                bags.close();
+                *start = end;
+            }
+        }
+        bags
+    }
+}
+
+/// Some rows on their way to [`EncodedRows`].
+#[derive(Debug, Default)]
+pub(super) struct EncodedPart {
+    /// Of all fields, row by row.
+    pub(super) bags: Bags,
+    pub(super) labels: Vec<f32>,
+    pub(super) groups: Vec<u32>,
+}
+
+/// What of [`EncodedRows`] does not come part by part.
+#[derive(Debug, Default)]
+pub(super) struct EncodedSides {
+    pub(super) vectors: Vec<f32>,
+    pub(super) events: Vec<u32>,
+    pub(super) histories: Vec<[u32; 2]>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +382,33 @@ mod tests {
         }
         assert_eq!((selected.labels(), selected.groups()), (&[0.0; 3][..], &[2, 0, 2][..]));
         assert_eq!(selected.select(&[1, 0, 2]), rows.select(&[0, 2, 2]));
+    }
+
+    #[test]
+    fn appended_rows_stay_the_same() {
+        let mut twice = rows();
+        twice.append(&rows().select(&[2, 0])).unwrap();
+        for (row, original) in [0, 1, 2, 2, 0].into_iter().enumerate() {
+            assert_eq!(twice.select(&[row]), rows().select(&[original]));
+        }
+        let other_space = EncodedRows::new(FeatureSpace::default(), 1);
+        assert!(twice.append(&other_space).is_err());
+        assert!(twice.append(&EncodedRows::new(space(), 2)).is_err());
+    }
+
+    #[test]
+    fn bags_of_fields_become_bags_of_rows() {
+        let mut fields = [Bags::default(), Bags::default()];
+        for row in 0..3 {
+            fields[0].push(row, 1.0);
+            fields[0].close();
+            (0..row).for_each(|n| fields[1].push(10 * row + n, 0.5));
+            fields[1].close();
+        }
+        let bags = Bags::by_row(&fields);
+        assert_eq!(bags.ids, [0, 1, 10, 2, 20, 21]);
+        assert_eq!(bags.weights, [1.0, 1.0, 0.5, 1.0, 0.5, 0.5]);
+        assert_eq!(bags.ends, [1, 1, 2, 3, 4, 6]);
     }
 
     #[test]

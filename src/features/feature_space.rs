@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 /// What every encoded row holds, and so how large the tables of a model are.
 ///
 /// The ids of all fields live in one space, field after field: field f has the ids
-/// `offset(f)..offset(f) + n_ids(f)`, and one embedding table serves all of them with one gather.
+/// `offset(f)..offset(f) + n_ids(f)`, and one embedding table serves all of them with one gather. Fields may
+/// [share](Self::with_shared_field) their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureSpace {
     fields: Vec<Field>,
@@ -52,6 +53,19 @@ impl FeatureSpace {
             }
         }
         self.fields.push(Field { name, offset: offset as u32, n_ids: n_ids as u32 });
+        Ok(self)
+    }
+
+    /// Adds a field that has the ids of the field `other`: the same id has the same embedding in both.
+    ///
+    /// # Errors
+    /// A field that is not there, or a name that stands already.
+    pub fn with_shared_field(mut self, name: impl Into<String>, other: &str) -> Result<Self> {
+        let name = self.unused(name)?;
+        let Some(other) = self.field(other) else {
+            return Err(Error::config("FeatureSpace::shared_field", "a field of the space", other));
+        };
+        self.fields.push(Field { name, ..self.fields[other] });
         Ok(self)
     }
 
@@ -112,7 +126,7 @@ impl FeatureSpace {
 
     /// The number of ids of all fields.
     pub fn n_ids(&self) -> usize {
-        self.fields.last().map_or(0, |last| (last.offset + last.n_ids) as usize)
+        self.fields.iter().map(|field| (field.offset + field.n_ids) as usize).max().unwrap_or(0)
     }
 
     /// The position of the field of ids with this name.
@@ -168,6 +182,19 @@ mod tests {
         assert_eq!(space.history(), Some((1, 4)));
         let json = serde_json::to_string(&space).unwrap();
         assert_eq!(serde_json::from_str::<FeatureSpace>(&json).unwrap(), space);
+    }
+
+    #[test]
+    fn fields_may_share_their_ids() {
+        let space = FeatureSpace::default()
+            .with_field("first", 5)
+            .and_then(|space| space.with_field("item", 7))
+            .and_then(|space| space.with_shared_field("second", "first"))
+            .unwrap();
+        assert_eq!((space.n_fields(), space.n_ids(), space.ids(2)), (3, 12, 0..5));
+        assert_eq!(space.clone().with_field("last", 1).unwrap().ids(3), 12..13);
+        assert!(space.clone().with_shared_field("first", "item").is_err());
+        assert!(space.with_shared_field("third", "title").is_err());
     }
 
     #[test]

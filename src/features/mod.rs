@@ -2,27 +2,47 @@
 //! users and items as of each moment; and rows of many fields as rankers take them.
 
 mod aggregate_features;
+mod delimited_tables;
 mod encoded_rows;
+mod feature_encoder;
 mod feature_space;
 mod feature_store;
+mod field_encoder;
+mod history_events;
+mod id_encoder;
 mod item_features;
 mod item_vectors;
+mod libfm;
 mod moments;
 mod npy;
+mod numeric_encoder;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
+mod parquet_tables;
 mod running_statistics;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+mod schema;
+mod source_column;
+mod table;
 mod text_encoder;
 mod text_terms;
 
 pub use aggregate_features::{AggregateConfig, AggregateFeatures};
+pub use delimited_tables::{DelimitedTables, TextTables};
 pub use encoded_rows::{EncodedRow, EncodedRows};
+pub use feature_encoder::FeatureEncoder;
 pub use feature_space::FeatureSpace;
 pub use feature_store::FeatureStore;
+pub use id_encoder::hash_collision_rate;
 pub use item_features::ItemFeatures;
 pub use item_vectors::ItemVectors;
+pub use libfm::Libfm;
 #[cfg(feature = "parquet")]
 pub use parquet::MissingItems;
+#[cfg(feature = "parquet")]
+pub use parquet_tables::{ParquetTables, table_from_record_batch};
+pub use schema::{Field, FieldKind, Ids, Label, Numeric, Pooling, Schema, Unseen};
+pub use table::{Column, Table};
 pub use text_encoder::{TextEncoder, TextEncoderConfig, item_texts};

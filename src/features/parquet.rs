@@ -53,7 +53,7 @@ impl ItemVectors {
     }
 }
 
-fn index_of(name: &str, schema: &Schema, place: &Location) -> Result<usize> {
+pub(super) fn index_of(name: &str, schema: &Schema, place: &Location) -> Result<usize> {
     schema.index_of(name).map_err(|_| {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Error::input(place.clone().column(name), format!("a column named {name:?}"), names.join(", "))

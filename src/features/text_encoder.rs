@@ -45,7 +45,7 @@ impl Default for TextEncoderConfig {
 }
 
 impl TextEncoderConfig {
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         if self.dim == 0 {
             return Err(Error::config("TextEncoderConfig::dim", "at least 1", self.dim));
         }
@@ -135,6 +135,24 @@ impl TextEncoder {
         all.par_sort_unstable();
         let (buckets, counts) = all.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).unzip();
         Ok(Self { config, n_texts, buckets, counts })
+    }
+
+    /// The encoder fitted to the texts of both, which have the same settings.
+    ///
+    /// # Errors
+    /// 2^32 texts or more.
+    pub(super) fn merge(self, other: Self) -> Result<Self> {
+        let Some(n_texts) = self.n_texts.checked_add(other.n_texts) else {
+            let (what, expected) = ("number of texts", u32::MAX as usize);
+            let found = self.n_texts as usize + other.n_texts as usize;
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        };
+        let others = other.buckets.into_iter().zip(other.counts);
+        let mut all: Vec<(u32, u32)> = self.buckets.into_iter().zip(self.counts).chain(others).collect();
+        all.sort_unstable_by_key(|&(bucket, _)| bucket);
+        let sum = |run: &[(u32, u32)]| (run[0].0, run.iter().map(|&(_, count)| count).sum::<u32>());
+        let (buckets, counts) = all.chunk_by(|a, b| a.0 == b.0).map(sum).unzip();
+        Ok(Self { config: self.config, n_texts, buckets, counts })
     }
 
     /// An encoder fitted to what a table says of its items ([`item_texts`]), and the items' vectors. `tags` is any

@@ -36,14 +36,18 @@ pub(super) enum Kind {
     CharNgram = 2,
 }
 
-/// The bucket of a term, below `n_buckets`: FNV-1a over the byte of its kind and its UTF-8 bytes (64 bits: Fowler,
-/// Noll & Vo), mixed once more, and its upper part taken by multiplication (Lemire 2019).
+/// The bucket of a term, below `n_buckets`: FNV-1a over the byte of its kind and its UTF-8 bytes, mixed once more,
+/// and its upper part taken by multiplication (Lemire 2019).
 pub(super) fn bucket(kind: Kind, term: &str, n_buckets: u32) -> u32 {
+    let hash = fnv1a([kind as u8].into_iter().chain(term.bytes()));
+    ((u128::from(mix(hash)) * u128::from(n_buckets)) >> 64) as u32
+}
+
+/// The hash FNV-1a of 64 bits (Fowler, Noll & Vo).
+pub(super) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let bytes = [kind as u8].into_iter().chain(term.bytes());
-    let hash = bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    ((u128::from(mix(hash)) * u128::from(n_buckets)) >> 64) as u32
+    bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 #[cfg(test)]

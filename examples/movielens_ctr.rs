@@ -1,253 +1,367 @@
-//! Trains ranking models on MovieLens 1M under P4.
+//! Trains ranking models on MovieLens, or on any table of clicks, and compares them.
+//!
+//! `cargo run --release --example movielens_ctr -- --help`
+
+#[path = "common/ctr_data.rs"]
+mod ctr_data;
+#[path = "common/device.rs"]
+mod device;
+#[path = "common/files.rs"]
+mod files;
+#[path = "common/source.rs"]
+mod source;
+
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
-use recsys::data::MovieLens;
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
-use recsys::layers::{Cross, MlpConfig};
-use recsys::metrics::{auc, gauc, log_loss};
-use recsys::models::ranking::*;
+use clap::{Parser, ValueEnum};
+use ctr_data::{CtrData, CtrSplit, movielens};
+use device::DeviceName;
+use files::write_whole;
+use recsys::features::{DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
+use recsys::layers::{Cross, MlpConfig, TableUpdate};
+use recsys::metrics::{ClassificationReport, Predictions};
+use recsys::models::ranking::{DcnConfig, DeepFmConfig, DinConfig, FmConfig, LogisticConfig, WideDeepConfig};
 use recsys::prelude::*;
-use recsys::training::*;
+use recsys::training::{
+    History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable,
+    Trainer, TrainingConfig, predict,
+};
+use serde_json::json;
+use source::SourceArgs;
 
+/// Buffers of a training step come and go; this allocator keeps them, where the system's gives them back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Trains ranking models on MovieLens (will this person like this film?), or on any table of clicks, and compares
+/// them.
 #[derive(Parser, Debug)]
 struct Args {
-    #[arg(long, default_value = "deepfm")]
-    model: String,
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-    #[arg(long, default_value_t = 10)]
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The models, trained one after another
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "logistic,deepfm,dcn-v2,din")]
+    model: Vec<ModelName>,
+    /// Which rows are for training, for validation and for the test
+    #[arg(long, value_enum, default_value = "random")]
+    split: CtrSplit,
+    /// Three files of lines `label index:value ...` in place of a data set: for training, validation and test
+    #[arg(long, value_name = "TRAIN,VALID,TEST", value_delimiter = ',', num_args = 3, conflicts_with_all = ["dataset", "parquet", "csv"])]
+    libfm: Vec<PathBuf>,
+    /// Three Parquet files in place of a data set, with --schema
+    #[arg(long, value_name = "TRAIN,VALID,TEST", value_delimiter = ',', num_args = 3, requires = "schema", conflicts_with_all = ["dataset", "csv"])]
+    parquet: Vec<PathBuf>,
+    /// Three CSV files with a header in place of a data set, with --schema
+    #[arg(
+        long,
+        value_name = "TRAIN,VALID,TEST",
+        value_delimiter = ',',
+        num_args = 3,
+        requires = "schema",
+        conflicts_with = "dataset"
+    )]
+    csv: Vec<PathBuf>,
+    /// Which columns become which fields, and how: JSON, as in the documentation of `Schema`
+    #[arg(long, value_name = "FILE.json")]
+    schema: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
+    /// Passes over the training data at most; early stopping may end before
+    #[arg(long, default_value_t = 15)]
     epochs: usize,
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
-    #[arg(long, default_value_t = 0.0)]
-    l2: f64,
-    #[arg(long, default_value_t = 0.0)]
-    dropout: f64,
-    #[arg(long, default_value_t = 0.0)]
-    mlp_dropout: f64,
-    #[arg(long, default_value_t = 16)]
-    d: usize,
+    /// Epochs without a better validation AUC after which training stops
+    #[arg(long, default_value_t = 3)]
+    patience: usize,
+    /// Rows in a batch
     #[arg(long, default_value_t = 4096)]
     batch_size: usize,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[arg(long)]
-    by_time: bool,
+    /// The learning rate of Adam
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    /// Let the learning rate fall to 0 over the epochs along a cosine
     #[arg(long)]
     cosine: bool,
-    #[arg(long, default_value_t = 0)]
-    max_rows: usize,
+    /// The width of a field's vector
+    #[arg(long, default_value_t = 16)]
+    d_embedding: usize,
+    /// The probability of dropping a number of the field vectors and a hidden unit
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f64,
+    /// The penalty of the field vectors
+    #[arg(long, default_value_t = 0.0)]
+    l2: f64,
+    /// Update only the rows of the tables that a batch names: for very many ids
+    #[arg(long)]
+    sparse: bool,
+    /// Seeds the weights, the order of the rows and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write everything measured to this file
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+    /// Draw the loss and metric curves of the last model into this file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
-fn ids<T: Ord + Clone>(values: &[T]) -> (Vec<u32>, usize) {
-    let mut distinct = values.to_vec();
-    distinct.sort();
-    distinct.dedup();
-    (values.iter().map(|v| distinct.binary_search(v).unwrap() as u32).collect(), distinct.len())
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModelName {
+    /// Logistic regression
+    Logistic,
+    /// A factorization machine
+    Fm,
+    /// Wide & Deep
+    WideDeep,
+    /// DeepFM
+    #[value(name = "deepfm")]
+    DeepFm,
+    /// Deep & Cross
+    Dcn,
+    /// Deep & Cross, version 2
+    DcnV2,
+    /// Deep interest network
+    Din,
+    /// Deep interest network with a cross network
+    DinDcn,
 }
 
-fn load(args: &Args) -> Result<(EncodedRows, Interactions)> {
-    let data = MovieLens::Ml1m.read(MovieLens::Ml1m.find(args.data_dir.as_deref()).expect("data"))?;
-    let (users, items) = (data.user_table().unwrap().clone(), data.item_table().unwrap().clone());
-    let rows = data.interactions().clone().retain(|row| row.value != 3.0);
-    let mut space = FeatureSpace::default();
-    let mut user_columns = vec![];
-    let zip: Vec<String> = users.zip_codes().to_vec();
-    for (name, (column, n)) in [
-        ("gender", ids(users.genders())),
-        ("age", ids(users.ages())),
-        ("occupation", ids(users.occupations())),
-        ("zip", ids(&zip)),
-    ] {
-        space = space.with_field(name, n)?;
-        user_columns.push(column);
-    }
-    space = space.with_field("user", data.n_users())?;
-    space = space.with_field("item", data.n_items())?;
-    let (years, n_years) = ids(items.years());
-    space = space.with_field("year", n_years)?;
-    space = space.with_field("genres", items.genre_names().len())?;
-    space = space.with_history("liked", "item", 50)?;
-    let offset = |field: usize| space.ids(field).start;
-    let offsets: Vec<u32> = (0..8).map(offset).collect();
-    let mut encoded = EncodedRows::new(space, 1);
-    // Liked films of each user in time order.
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&r| (rows.users()[r], rows.timestamps()[r]));
-    let mut histories = vec![[0u32; 2]; rows.len()];
-    let mut at = 0;
-    while at < order.len() {
-        let user = rows.users()[order[at]];
-        let end = at + order[at..].iter().take_while(|&&r| rows.users()[r] == user).count();
-        let liked: Vec<(i64, u32)> = order[at..end]
-            .iter()
-            .filter(|&&r| rows.values()[r] >= 4.0)
-            .map(|&r| (rows.timestamps()[r], rows.items()[r].0 + offsets[5]))
-            .collect();
-        let events: Vec<u32> = liked.iter().map(|x| x.1).collect();
-        let [start, _] = encoded.push_events(&events)?;
-        for &r in &order[at..end] {
-            let n = liked.partition_point(|x| x.0 < rows.timestamps()[r]) as u32;
-            histories[r] = [start, start + n];
-        }
-        at = end;
-    }
-    for r in 0..rows.len() {
-        let row = rows.row(r);
-        let (u, i) = (row.user.index(), row.item.index());
-        let genres = items.genres().row(row.item);
-        let genre_bag: Vec<(u32, f32)> =
-            genres.iter().map(|g| (g + offsets[7], 1.0 / genres.len() as f32)).collect();
-        let single: Vec<[(u32, f32); 1]> = (0..4)
-            .map(|f| [(user_columns[f][u] + offsets[f], 1.0)])
-            .chain([
-                [(u as u32 + offsets[4], 1.0)],
-                [(i as u32 + offsets[5], 1.0)],
-                [(years[i] + offsets[6], 1.0)],
-            ])
-            .collect();
-        let mut bags: Vec<&[(u32, f32)]> = single.iter().map(|b| &b[..]).collect();
-        bags.push(&genre_bag);
-        let labels = [f32::from(row.value >= 4.0)];
-        encoded.push(EncodedRow {
-            bags: &bags,
-            vectors: &[],
-            history: histories[r],
-            labels: &labels,
-            group: row.user.0,
-        })?;
-    }
-    Ok((encoded, rows))
-}
-
-fn report(name: &str, model: &impl RankingModel, rows: &EncodedRows) -> Result<f64> {
-    let p = predict(model, rows)?;
-    let labels: Vec<bool> = rows.labels().iter().map(|&y| y > 0.5).collect();
-    let users: Vec<UserId> = rows.groups().iter().map(|&g| UserId(g)).collect();
-    let a = auc(&labels, &p)?.unwrap();
-    println!(
-        "{name}: AUC {a:.5} GAUC {:.5} log loss {:.5}",
-        gauc(&users, &labels, &p)?.value.unwrap(),
-        log_loss(&labels, &p)?
-    );
-    Ok(a)
-}
-
-fn run<M: RankingModel + Trainable<Batch = RankingBatch>>(
-    args: &Args,
-    model: M,
-    parts: &[EncodedRows; 3],
-) -> Result<()> {
-    let batches = RankingBatches::new(parts[0].clone(), args.batch_size, args.seed)?;
-    let mut config = TrainingConfig::default()
-        .with_epochs(args.epochs)
-        .with_learning_rate(args.learning_rate)
-        .with_patience(3)
-        .with_seed(args.seed);
-    if args.cosine {
-        config = config.with_schedule(LearningRateSchedule::CosineDecay { warmup_steps: 0 });
-    }
-    let start = Instant::now();
-    let fitted = Trainer::new(config)?.fit(model, &batches, |model: &M| {
-        let auc = report("  validation", model, &parts[1])?;
-        Ok(vec![("auc".to_string(), auc)])
-    })?;
-    println!("{}", fitted.history);
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    report("test", &fitted.model, &parts[2])?;
-    Ok(())
-}
-
-fn try_run(args: &Args) -> Result<()> {
-    let start = Instant::now();
-    let (rows, interactions) = load(args)?;
-    println!(
-        "{} rows, {} ids, encoded in {:.2} s",
-        rows.n_rows(),
-        rows.space().n_ids(),
-        start.elapsed().as_secs_f64()
-    );
-    let parts: [EncodedRows; 3] = if args.by_time {
-        let mut order: Vec<usize> = (0..rows.n_rows()).collect();
-        order.sort_by_key(|&r| interactions.timestamps()[r]);
-        let n = order.len();
-        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]]
-            .map(|part| rows.select(part))
-    } else {
-        let mut order: Vec<usize> = (0..rows.n_rows()).collect();
-        recsys::rng::Rng::new(7).shuffle(&mut order);
-        let n = order.len();
-        [&order[..n * 8 / 10], &order[n * 8 / 10..n * 9 / 10], &order[n * 9 / 10..]]
-            .map(|part| rows.select(part))
-    };
-    let (space, device) = (rows.space().clone(), Device::flex());
-    let objective = RankingObjective { l2: args.l2, ..RankingObjective::default() };
-    let hidden = |n: usize| MlpConfig::new(n).with_dropout(args.mlp_dropout);
-    match args.model.as_str() {
-        "logistic" => run(
-            args,
-            LogisticConfig { objective, ..Default::default() }.init(&space, args.seed, &device)?,
-            &parts,
-        ),
-        "fm" => run(
-            args,
-            FmConfig { d_embedding: args.d, objective, ..Default::default() }
-                .init(&space, args.seed, &device)?,
-            &parts,
-        ),
-        "deepfm" => run(
-            args,
-            DeepFmConfig {
-                d_embedding: args.d,
-                mlp: hidden(1).with_hidden([256, 128]),
-                dropout: args.dropout,
-                objective,
-                ..Default::default()
-            }
-            .init(&space, args.seed, &device)?,
-            &parts,
-        ),
-        "dcn" | "dcn-v2" => run(
-            args,
-            DcnConfig {
-                d_embedding: args.d,
-                cross: if args.model == "dcn" { Cross::Vector } else { Cross::Matrix },
-                mlp: hidden(128).with_hidden([256]),
-                dropout: args.dropout,
-                objective,
-                ..Default::default()
-            }
-            .init(&space, args.seed, &device)?,
-            &parts,
-        ),
-        "din" => run(
-            args,
-            DinConfig {
-                d_embedding: args.d,
-                mlp: hidden(128).with_hidden([256]),
-                dropout: args.dropout,
-                objective,
-                ..Default::default()
-            }
-            .init(&space, args.seed, &device)?,
-            &parts,
-        ),
-        _ => panic!("model"),
-    }
+/// A trained model, measured.
+struct Measured {
+    name: String,
+    config: serde_json::Value,
+    history: History,
+    probabilities: Vec<f32>,
+    report: ClassificationReport,
+    rows_per_second: f64,
 }
 
 fn main() -> ExitCode {
-    match try_run(&Args::parse()) {
+    match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let device = args.device.device()?;
+    let (name, data) = args.data()?;
+    let read_s = start.elapsed().as_secs_f64();
+    let (n_train, n_validation, n_test) = (data.train.n_rows(), data.validation.n_rows(), data.test.n_rows());
+    println!("{name}");
+    println!(
+        "  {} fields, {} ids; train {n_train}, validation {n_validation}, test {n_test} rows; read and encoded in {read_s:.2} s\n",
+        data.train.space().n_fields(),
+        data.train.space().n_ids(),
+    );
+    let measured: Vec<Measured> =
+        args.model.iter().map(|&model| args.measure(model, &data, &device)).collect::<Result<_>>()?;
+
+    let truth = Truth::new(&data.test);
+    let rows: Vec<(&str, &ClassificationReport)> =
+        measured.iter().map(|model| (model.name.as_str(), &model.report)).collect();
+    println!("Test, with 95 % intervals over users:\n{}", ClassificationReport::models_to_markdown(&rows));
+    let mut comparisons = Vec::new();
+    for pair in measured.windows(2) {
+        let [before, after] = [0, 1].map(|i| truth.predictions(&pair[i].probabilities));
+        let comparison = after.compare(&pair[1].name, &before, &pair[0].name, args.seed)?;
+        println!("{comparison}\n");
+        comparisons.push(comparison);
+    }
+    if let (Some(path), Some(last)) = (&args.plot, measured.last()) {
+        last.history.plot_svg(path)?;
+    }
+    let total = start.elapsed().as_secs_f64();
+    println!("Done in {total:.1} s.");
+    if let Some(path) = &args.report {
+        let models: Vec<serde_json::Value> = measured
+            .iter()
+            .map(|model| {
+                json!({
+                    "model": model.name,
+                    "config": model.config,
+                    "metrics": model.report,
+                    "history": model.history,
+                    "train_rows_per_s": model.rows_per_second,
+                })
+            })
+            .collect();
+        let everything = json!({
+            "protocol": "p4",
+            "dataset": { "name": name, "train": n_train, "validation": n_validation, "test": n_test },
+            "seed": args.seed,
+            "models": models,
+            "comparisons": comparisons,
+            "timings": { "read_s": read_s, "total_s": total },
+        });
+        write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        println!("Wrote {}.", path.display());
+    }
+    Ok(())
+}
+
+impl Args {
+    /// What the data are called, and their rows.
+    fn data(&self) -> Result<(String, CtrData), Box<dyn Error>> {
+        let named = |files: &[PathBuf]| files[0].display().to_string();
+        if let [train, validation, test] = &self.libfm[..] {
+            let reader = Libfm::fit(train)?;
+            let [train, validation, test] =
+                [reader.read(train)?, reader.read(validation)?, reader.read(test)?];
+            return Ok((named(&self.libfm), CtrData { encoder: None, train, validation, test }));
+        }
+        if let Some(path) = &self.schema {
+            let schema = Schema::read(path)?;
+            let files = if self.parquet.is_empty() { &self.csv } else { &self.parquet };
+            let Some(train) = files.first() else {
+                return Err("--schema is for --parquet and --csv".into());
+            };
+            let columns: Vec<String> = schema.columns().into_iter().map(str::to_owned).collect();
+            let encoder = FeatureEncoder::fit(schema, self.tables(train, &columns)?)?;
+            let encode = |file: &PathBuf| -> Result<EncodedRows> {
+                let mut rows = EncodedRows::new(encoder.space().clone(), encoder.schema().labels.len());
+                for table in self.tables(file, &columns)? {
+                    rows.append(&encoder.encode(&table?)?)?;
+                }
+                Ok(rows)
+            };
+            let [train, validation, test] = [encode(train)?, encode(&files[1])?, encode(&files[2])?];
+            return Ok((named(files), CtrData { encoder: Some(encoder), train, validation, test }));
+        }
+        let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
+        let label = format!("{}, ratings of 4 and 5 against 1 and 2, {:?} split", name.label(), self.split);
+        Ok((label, movielens(&dataset, self.split, self.seed)?))
+    }
+
+    fn tables(&self, file: &PathBuf, columns: &[String]) -> Result<Box<dyn Iterator<Item = Result<Table>>>> {
+        #[cfg(feature = "parquet")]
+        if !self.parquet.is_empty() {
+            return Ok(Box::new(recsys::features::ParquetTables::open(file, columns)?));
+        }
+        Ok(Box::new(DelimitedTables::default().read(file, columns)?))
+    }
+
+    fn measure(&self, model: ModelName, data: &CtrData, device: &Device) -> Result<Measured> {
+        let (space, seed, d_embedding) = (data.train.space(), self.seed, self.d_embedding);
+        let objective = RankingObjective { l2: self.l2, ..RankingObjective::default() };
+        let table_update = if self.sparse { TableUpdate::Sparse } else { TableUpdate::Dense };
+        let dropout = self.dropout;
+        let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(dropout);
+        let to_logit = MlpConfig::new(1).with_hidden([256, 128]).with_dropout(dropout);
+        match model {
+            ModelName::Logistic => {
+                self.fit(model, LogisticConfig { table_update, objective }.init(space, seed, device)?, data)
+            }
+            ModelName::Fm => self.fit(
+                model,
+                FmConfig { d_embedding, table_update, objective }.init(space, seed, device)?,
+                data,
+            ),
+            ModelName::WideDeep => {
+                let config = WideDeepConfig { d_embedding, mlp: to_logit, dropout, table_update, objective };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::DeepFm => {
+                let config = DeepFmConfig { d_embedding, mlp: to_logit, dropout, table_update, objective };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Dcn | ModelName::DcnV2 => {
+                let cross = if model == ModelName::Dcn { Cross::Vector } else { Cross::Matrix };
+                let config = DcnConfig {
+                    d_embedding,
+                    cross,
+                    mlp,
+                    dropout,
+                    table_update,
+                    objective,
+                    ..DcnConfig::default()
+                };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Din | ModelName::DinDcn => {
+                let cross = (model == ModelName::DinDcn).then_some((Cross::Matrix, 3));
+                let config = DinConfig {
+                    d_embedding,
+                    mlp,
+                    cross,
+                    dropout,
+                    table_update,
+                    objective,
+                    ..DinConfig::default()
+                };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+        }
+    }
+
+    /// Trains a model, keeps the weights of the epoch with the best validation AUC, and measures it on the test rows.
+    fn fit<M: RankingModel + Trainable<Batch = RankingBatch>>(
+        &self,
+        name: ModelName,
+        model: M,
+        data: &CtrData,
+    ) -> Result<Measured> {
+        let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        println!("{name}");
+        let schedule = match self.cosine {
+            true => LearningRateSchedule::CosineDecay { warmup_steps: 0 },
+            false => LearningRateSchedule::Constant,
+        };
+        let config = TrainingConfig::default()
+            .with_epochs(self.epochs)
+            .with_learning_rate(self.learning_rate)
+            .with_schedule(schedule)
+            .with_patience(self.patience)
+            .with_seed(self.seed);
+        let batches = RankingBatches::new(data.train.clone(), self.batch_size, self.seed)?;
+        let validation = Truth::new(&data.validation);
+        let fitted = Trainer::new(config)?.fit(model, &batches, |model: &M| {
+            let probabilities = predict(model, &data.validation)?;
+            let auc = recsys::metrics::auc(&validation.labels, &probabilities)?;
+            let log_loss = recsys::metrics::log_loss(&validation.labels, &probabilities)?;
+            let auc = auc.map(|auc| ("auc".to_owned(), auc));
+            Ok(auc.into_iter().chain([("log loss".to_owned(), log_loss)]).collect())
+        })?;
+        println!("{}\n", fitted.history);
+        let trained: f64 =
+            fitted.history.epochs.iter().map(|epoch| epoch.seconds - epoch.validation_seconds).sum();
+        let n_rows = (fitted.history.epochs.len() * data.train.n_rows()) as f64;
+        let probabilities = predict(&fitted.model, &data.test)?;
+        let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
+        Ok(Measured {
+            name,
+            config: RankingModel::settings(&fitted.model),
+            history: fitted.history,
+            probabilities,
+            report,
+            rows_per_second: n_rows / trained,
+        })
+    }
+}
+
+/// What was so, beside what a model says.
+struct Truth {
+    users: Vec<UserId>,
+    labels: Vec<bool>,
+}
+
+impl Truth {
+    fn new(rows: &EncodedRows) -> Self {
+        Self {
+            users: rows.groups().iter().map(|&user| UserId(user)).collect(),
+            labels: rows.labels().iter().map(|&label| label > 0.5).collect(),
+        }
+    }
+
+    fn predictions<'a>(&'a self, probabilities: &'a [f32]) -> Predictions<'a> {
+        let Self { users, labels } = self;
+        Predictions { users, labels, scores: probabilities, probabilities: Some(probabilities) }
     }
 }

@@ -2,33 +2,20 @@
 
 mod device;
 mod embedding_map;
+mod files;
 pub mod run;
+mod source;
 pub mod two_tower;
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use recsys::data::{MovieLens, SyntheticConfig};
+use recsys::data::MovieLens;
 use recsys::metrics::DatasetFacts;
 use recsys::prelude::*;
 
 pub use device::DeviceName;
-
-/// Where the interactions come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DatasetName {
-    /// MovieLens 100K: 943 users, 1,682 films.
-    #[value(name = "ml-100k")]
-    Ml100k,
-    /// MovieLens 1M: 6,040 users, 3,706 films.
-    #[value(name = "ml-1m")]
-    Ml1m,
-    /// MovieLens latest-small: 610 users, 9,742 films.
-    #[value(name = "ml-latest-small")]
-    MlLatestSmall,
-    /// Made up, and needs neither files nor a network.
-    Synthetic,
-}
+pub use source::{DatasetName, SourceArgs};
 
 /// How results are measured. All hold out each user's last item for the test and the one before for
 /// validation, rank the whole catalogue and mask what the user has seen; P2 and P3 keep ratings of at least 4
@@ -67,16 +54,11 @@ impl Protocol {
     }
 }
 
-/// The options that say which data to use.
+/// The options that say which data to use, and how.
 #[derive(Args, Debug)]
 pub struct DataArgs {
-    /// The data set [default: ml-100k if it is found or can be downloaded, else synthetic]
-    #[arg(long, value_enum)]
-    pub dataset: Option<DatasetName>,
-    /// The folder that holds the data sets as subfolders; what is not there is fetched into it [default:
-    /// $RECSYS_DATA_DIR, then the cache folder]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// How results are measured [default: p1 for a file of sequences, p2 for ml-1m, p3 otherwise]
     #[arg(long, value_enum)]
     pub protocol: Option<Protocol>,
@@ -119,44 +101,30 @@ impl DataArgs {
         seed: u64,
     ) -> Result<Prepared, Box<dyn std::error::Error>> {
         if let Some(file) = sequences {
-            if self.dataset.is_some() || self.protocol.is_some_and(|protocol| protocol != Protocol::P1) {
+            if self.source.dataset.is_some() || self.protocol.is_some_and(|protocol| protocol != Protocol::P1)
+            {
                 return Err("--sequences is measured under p1 and goes without --dataset".into());
             }
             return Ok(Self::prepare_sequences(file, file.display().to_string())?);
         }
         if self.protocol == Some(Protocol::P1) {
-            if self.dataset.is_some_and(|name| name != DatasetName::Ml1m) {
+            if self.source.dataset.is_some_and(|name| name != DatasetName::Ml1m) {
                 return Err("--protocol p1 is that of ml-1m, or of a file given by --sequences".into());
             }
-            let file =
-                MovieLens::Ml1m.find(self.data_dir.as_deref()).map(|folder| folder.join("sasrec/ml-1m.txt"));
+            let file = MovieLens::Ml1m
+                .find(self.source.data_dir.as_deref())
+                .map(|folder| folder.join("sasrec/ml-1m.txt"));
             let file = file.filter(|file| file.exists()).ok_or(
                 "--protocol p1 reads ml-1m/sasrec/ml-1m.txt in --data-dir or $RECSYS_DATA_DIR, the sequence file of \
                  the SASRec paper (lines `user item` in time order); name it by --sequences where it stands elsewhere",
             )?;
             return Ok(Self::prepare_sequences(&file, "MovieLens 1M, the SASRec paper's file".into())?);
         }
-        let (name, dataset) = match self.dataset {
-            Some(name) => (name, self.read(name, seed)?),
-            None => self.read(DatasetName::Ml100k, seed).map(|data| (DatasetName::Ml100k, data)).or_else(
-                |error| {
-                    eprintln!("\n*** MovieLens 100K is not at hand: {error}");
-                    eprintln!(
-                        "*** Going on with SYNTHETIC data: the films and the people below are made up.\n"
-                    );
-                    self.read(DatasetName::Synthetic, seed).map(|data| (DatasetName::Synthetic, data))
-                },
-            )?,
-        };
+        let (name, dataset) = self.source.read_or_synthetic(seed)?;
         let protocol =
             self.protocol.unwrap_or(if name == DatasetName::Ml1m { Protocol::P2 } else { Protocol::P3 });
         let dataset = dataset.filter(|rows| rows.min_value(4.0).min_per_user(5))?.compact();
-        let label = match name {
-            DatasetName::Ml100k => "MovieLens 100K",
-            DatasetName::Ml1m => "MovieLens 1M",
-            DatasetName::MlLatestSmall => "MovieLens latest-small",
-            DatasetName::Synthetic => "SYNTHETIC",
-        };
+        let label = name.label();
         Ok(Prepared::new(Some(name), protocol, dataset, format!("{label}, rating ≥ 4, users with ≥ 5")))
     }
 
@@ -164,28 +132,5 @@ impl DataArgs {
     fn prepare_sequences(file: &PathBuf, label: String) -> Result<Prepared> {
         let reader = DelimitedReader::new(ColumnMap::new(1, 2)).delimiter(" ").without_header();
         Ok(Prepared::new(None, Protocol::P1, reader.read(file)?, label))
-    }
-
-    fn read(&self, name: DatasetName, seed: u64) -> Result<Dataset> {
-        let release = match name {
-            DatasetName::Ml100k => MovieLens::Ml100k,
-            DatasetName::Ml1m => MovieLens::Ml1m,
-            DatasetName::MlLatestSmall => MovieLens::LatestSmall,
-            DatasetName::Synthetic => return SyntheticConfig::new(1_000, 1_500, 100_000, seed).generate(),
-        };
-        release.read(self.folder(release)?)
-    }
-
-    #[cfg(feature = "download")]
-    fn folder(&self, release: MovieLens) -> Result<PathBuf> {
-        release.find_or_download(self.data_dir.as_deref())
-    }
-
-    #[cfg(not(feature = "download"))]
-    fn folder(&self, release: MovieLens) -> Result<PathBuf> {
-        use recsys::error::ErrorKind;
-        let needed_for = "MovieLens is not in --data-dir or $RECSYS_DATA_DIR; fetching it".into();
-        let absent = ErrorKind::FeatureDisabled { feature: "download", needed_for };
-        release.find(self.data_dir.as_deref()).ok_or_else(|| absent.into())
     }
 }

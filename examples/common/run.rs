@@ -1,7 +1,6 @@
 //! A run of an example: data, training or loading, evaluation beside baselines, recommendations, report.
 
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use recsys::training::{Fitted, RetrievalBatch, RetrievalBatches, Trainable, Trai
 use serde_json::json;
 
 use super::embedding_map::{self, Place};
+use super::files::write_whole;
 use super::{DataArgs, DeviceName, Prepared, Protocol};
 
 /// The options of every run.
@@ -396,11 +396,4 @@ fn draw_map(
     };
     let places: Vec<Place<'_>> = items().zip(titles.iter().map(String::as_str)).map(place).collect();
     Ok(embedding_map::draw(path, &model.item_vectors()?, model.dim(), &places, seed)?)
-}
-
-/// Writes a file that appears complete or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let scratch = path.with_extension("json.partial");
-    fs::write(&scratch, bytes)?;
-    fs::rename(scratch, path)
 }

@@ -131,9 +131,7 @@ impl EncodedRows {
     /// # Errors
     /// Rows of another space, or with another number of labels; 2^32 ids or events or more.
     pub fn append(&mut self, other: &Self) -> Result<()> {
-        if self.space != other.space {
-            return Err(Error::config("EncodedRows::append", "rows of the same space", "rows of another"));
-        }
+        self.check_space(&other.space)?;
         let (what, expected, found) = ("number of labels of a row", self.n_labels, other.n_labels);
         if expected != found {
             return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
@@ -243,6 +241,77 @@ impl EncodedRows {
     /// Whose row each is.
     pub fn groups(&self) -> &[u32] {
         &self.groups
+    }
+
+    /// Whether every row holds what `space` says.
+    ///
+    /// # Errors
+    /// Rows of another space, with the names of its fields.
+    pub fn check_space(&self, space: &FeatureSpace) -> Result<()> {
+        if self.space == *space {
+            return Ok(());
+        }
+        let names = |space: &FeatureSpace| {
+            let fields: Vec<String> = (0..space.n_fields())
+                .zip(space.names())
+                .map(|(i, name)| format!("{name} {:?}", space.ids(i)))
+                .collect();
+            format!("rows of {}", fields.join(", "))
+        };
+        Err(Error::config("EncodedRows::space", names(space), names(&self.space)))
+    }
+
+    /// One row for each of the rows `items` of `other`: the fields named `left` of row `row` of these rows, all others
+    /// of the item's row, and this history, of which the latest are kept. No labels; the group of row `row`.
+    ///
+    /// # Errors
+    /// Rows of another space; a name that is no field of it; an id of the history that is none of its field.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn join(
+        &self,
+        row: usize,
+        left: &[String],
+        other: &Self,
+        items: &[usize],
+        history: &[u32],
+    ) -> Result<Self> {
+        self.check_space(&other.space)?;
+        let (mut fields, mut vectors) = (vec![false; self.space.n_fields()], Vec::new());
+        for name in left {
+            match (self.space.field(name), self.space.vectors(name)) {
+                (Some(field), _) => fields[field] = true,
+                (None, Some(range)) => vectors.push(range),
+                (None, None) => return Err(Error::config("EncodedRows::join", "a field of the space", name)),
+            }
+        }
+        let mut joined = Self::new(self.space.clone(), 0);
+        let history = match self.space.history() {
+            Some((_, max_len)) => joined.push_events(&history[history.len().saturating_sub(max_len)..])?,
+            None => [0, 0],
+        };
+        let d_vectors = self.space.d_vectors();
+        for &item in items {
+            for (field, &is_left) in fields.iter().enumerate() {
+                let (ids, weights) = if is_left { self.bag(row, field) } else { other.bag(item, field) };
+                joined.ids.extend_from_slice(ids);
+                joined.weights.extend_from_slice(weights);
+                joined.starts.push(joined.ids.len() as u32);
+            }
+            let start = joined.vectors.len();
+            joined.vectors.extend_from_slice(&other.vectors[item * d_vectors..(item + 1) * d_vectors]);
+            for range in &vectors {
+                let of_left = &self.vectors[row * d_vectors..(row + 1) * d_vectors][range.clone()];
+                joined.vectors[start..][range.clone()].copy_from_slice(of_left);
+            }
+        }
+        check_count("EncodedRows::ids", joined.ids.len())?;
+        if self.space.history().is_some() {
+            joined.histories = vec![history; items.len()];
+        }
+        joined.groups = vec![self.groups[row]; items.len()];
+        Ok(joined)
     }
 
     /// These rows, in this order, with no more events than theirs.
@@ -409,6 +478,24 @@ mod tests {
         assert_eq!(bags.ids, [0, 1, 10, 2, 20, 21]);
         assert_eq!(bags.weights, [1.0, 1.0, 0.5, 1.0, 0.5, 0.5]);
         assert_eq!(bags.ends, [1, 1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn a_row_of_one_side_meets_rows_of_the_other() {
+        let rows = rows();
+        let left = ["user".to_owned()];
+        let joined = rows.join(1, &left, &rows, &[2, 0], &[3, 4, 5]).unwrap();
+        assert_eq!((joined.n_rows(), joined.n_labels(), joined.groups()), (2, 0, &[1, 1][..]));
+        for (row, item) in [(0, 2), (1, 0)] {
+            assert_eq!((joined.bag(row, 0), joined.bag(row, 1)), (rows.bag(1, 0), rows.bag(item, 1)));
+            assert_eq!(joined.history(row), [4, 5]);
+            assert_eq!(joined.vectors()[2 * row..2 * row + 2], rows.vectors()[2 * item..2 * item + 2]);
+        }
+        let joined = rows.join(1, &["title".to_owned()], &rows, &[2], &[]).unwrap();
+        assert_eq!((joined.bag(0, 0), joined.vectors()), (rows.bag(2, 0), &rows.vectors()[2..4]));
+        assert!(rows.join(1, &["town".to_owned()], &rows, &[2], &[]).is_err());
+        assert!(rows.join(1, &left, &rows, &[2], &[0]).is_err());
+        assert!(rows.join(1, &left, &EncodedRows::default(), &[], &[]).is_err());
     }
 
     #[test]

@@ -126,13 +126,7 @@ impl<M: RankingModel> Trainable for M {
 /// Rows of another space; a device that fails to give its numbers back.
 pub fn predict(model: &impl RankingModel, rows: &EncodedRows) -> Result<Vec<f32>> {
     const ROWS_PER_PASS: usize = 8_192;
-    if rows.space() != model.space() {
-        return Err(Error::config(
-            "predict::rows",
-            "rows of the model's space",
-            format!("{:?}", rows.space()),
-        ));
-    }
+    rows.check_space(model.space())?;
     let mut probabilities = Vec::with_capacity(rows.n_rows() * rows.n_labels().max(1));
     let all: Vec<usize> = (0..rows.n_rows()).collect();
     for part in all.chunks(ROWS_PER_PASS) {

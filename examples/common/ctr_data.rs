@@ -1,0 +1,135 @@
+//! Ratings as rows of fields under P4: will this person like this film? Ratings of 4 and 5 are positive, of 1 and 2
+//! negative, those of 3 are left out; a tenth of the rows is for validation, a tenth for the test.
+
+use clap::ValueEnum;
+use recsys::data::{ItemTable, UserTable};
+use recsys::features::{Column, EncodedRows, FeatureEncoder, FieldKind, Ids, Pooling, Schema, Table};
+use recsys::prelude::*;
+
+/// The rating from which a row is positive.
+const POSITIVE_FROM: f64 = 4.0;
+/// The rating that is neither.
+const NEITHER: f32 = 3.0;
+/// The most films of a history.
+const MAX_LEN: usize = 50;
+
+/// Which rows are for training, for validation and for the test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CtrSplit {
+    /// Eight tenths, one and one, drawn at random: as published results
+    Random,
+    /// The first eight tenths in time, the next and the last: as it is in practice
+    Time,
+}
+
+/// The rows of each part, and what encoded them.
+pub struct CtrData {
+    pub encoder: Option<FeatureEncoder>,
+    pub train: EncodedRows,
+    pub validation: EncodedRows,
+    pub test: EncodedRows,
+}
+
+/// The rows of a data set, encoded by what is fitted to its training rows.
+///
+/// # Errors
+/// Data without a row of each part.
+pub fn movielens(dataset: &Dataset, split: CtrSplit, seed: u64) -> Result<CtrData> {
+    let rows = dataset.interactions().clone().retain(|row| row.value != NEITHER);
+    let liked = Likes::new(&rows);
+    let ratios = [0.8, 0.1, 0.1];
+    let parts = match split {
+        CtrSplit::Random => Split::at_random(&rows, ratios, seed)?,
+        CtrSplit::Time => Split::by_time(&rows, ratios)?,
+    };
+    let table = |rows: &Interactions| table(rows, dataset.user_table(), dataset.item_table(), &liked);
+    let train = table(&parts.train)?;
+    let encoder = FeatureEncoder::fit(schema(dataset), [Ok(&train)])?;
+    Ok(CtrData {
+        train: encoder.encode(&train)?,
+        validation: encoder.encode(&table(&parts.validation)?)?,
+        test: encoder.encode(&table(&parts.test)?)?,
+        encoder: Some(encoder),
+    })
+}
+
+fn schema(dataset: &Dataset) -> Schema {
+    let mut schema = Schema::default().with_field("user", Ids::default()).with_field("item", Ids::default());
+    if dataset.user_table().is_some() {
+        for field in ["gender", "age", "occupation", "zip"] {
+            schema = schema.with_field(field, Ids::default());
+        }
+    }
+    if dataset.item_table().is_some() {
+        let genres = FieldKind::MultiValued { ids: Ids::default(), pooling: Pooling::Mean, separator: None };
+        schema = schema.with_field("genres", genres).with_field("year", Ids::default());
+    }
+    let history = FieldKind::History { of: "item".into(), max_len: MAX_LEN, separator: None };
+    schema.with_field("liked", history).with_label("rating", POSITIVE_FROM).with_group("user")
+}
+
+fn table(
+    rows: &Interactions,
+    users: Option<&UserTable>,
+    items: Option<&ItemTable>,
+    liked: &Likes,
+) -> Result<Table> {
+    let ints = |ids: Vec<u32>| Column::ints(ids.into_iter().map(i64::from));
+    let mut table = Table::default()
+        .with_column("user", ints(rows.users().iter().map(|user| user.0).collect()))?
+        .with_column("item", ints(rows.items().iter().map(|item| item.0).collect()))?
+        .with_column("rating", Column::numbers(rows.values().iter().map(|&value| f64::from(value)))?)?
+        .with_column("liked", liked.before(rows)?)?;
+    if let Some(users) = users {
+        let of_users = |texts: &[String]| {
+            let text = |user: &UserId| Some(texts[user.index()].as_str()).filter(|text| !text.is_empty());
+            Column::texts(rows.users().iter().map(text))
+        };
+        let age = |user: &UserId| users.ages()[user.index()].map(i64::from);
+        table = table
+            .with_column("gender", of_users(users.genders()))?
+            .with_column("age", Column::ints(rows.users().iter().map(age)))?
+            .with_column("occupation", of_users(users.occupations()))?
+            .with_column("zip", of_users(users.zip_codes()))?;
+    }
+    if let Some(items) = items {
+        let year = |item: &ItemId| items.years()[item.index()].map(i64::from);
+        let genres =
+            |item: &ItemId| items.genres().row(*item).iter().map(|&genre| genre.into()).collect::<Vec<i64>>();
+        table = table
+            .with_column("genres", Column::int_lists(rows.items().iter().map(genres)))?
+            .with_column("year", Column::ints(rows.items().iter().map(year)))?;
+    }
+    Ok(table)
+}
+
+/// What each user liked, in the order of time.
+struct Likes {
+    items: Vec<i64>,
+    times: Vec<i64>,
+    /// Where each user's begin, and where the last one's end.
+    starts: Vec<usize>,
+}
+
+impl Likes {
+    fn new(rows: &Interactions) -> Self {
+        let mut liked: Vec<Interaction> =
+            rows.iter().filter(|row| f64::from(row.value) >= POSITIVE_FROM).collect();
+        liked.sort_by_key(|row| (row.user, row.timestamp));
+        let start = |user: usize| liked.partition_point(|row| row.user.index() < user);
+        Self {
+            starts: (0..=rows.n_users()).map(start).collect(),
+            items: liked.iter().map(|row| row.item.0.into()).collect(),
+            times: liked.iter().map(|row| row.timestamp).collect(),
+        }
+    }
+
+    /// For each row what its user had liked before it: at an earlier time, never at the same.
+    fn before(&self, rows: &Interactions) -> Result<Column> {
+        let before = |row: Interaction| {
+            let [start, end] = [0, 1].map(|next| self.starts[row.user.index() + next]);
+            start..start + self.times[start..end].partition_point(|&time| time < row.timestamp)
+        };
+        Column::lists(Column::ints(self.items.iter().copied()), rows.iter().map(before))
+    }
+}

@@ -215,7 +215,7 @@ impl Args {
             let reader = Libfm::fit(train)?;
             let [train, validation, test] =
                 [reader.read(train)?, reader.read(validation)?, reader.read(test)?];
-            return Ok((named(&self.libfm), CtrData { encoder: None, train, validation, test }));
+            return Ok((named(&self.libfm), CtrData { train, validation, test }));
         }
         if let Some(path) = &self.schema {
             let schema = Schema::read(path)?;
@@ -233,7 +233,7 @@ impl Args {
                 Ok(rows)
             };
             let [train, validation, test] = [encode(train)?, encode(&files[1])?, encode(&files[2])?];
-            return Ok((named(files), CtrData { encoder: Some(encoder), train, validation, test }));
+            return Ok((named(files), CtrData { train, validation, test }));
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
         let label = format!("{}, ratings of 4 and 5 against 1 and 2, {:?} split", name.label(), self.split);

@@ -22,9 +22,8 @@ pub enum CtrSplit {
     Time,
 }
 
-/// The rows of each part, and what encoded them.
+/// The rows of each part.
 pub struct CtrData {
-    pub encoder: Option<FeatureEncoder>,
     pub train: EncodedRows,
     pub validation: EncodedRows,
     pub test: EncodedRows,
@@ -49,7 +48,6 @@ pub fn movielens(dataset: &Dataset, split: CtrSplit, seed: u64) -> Result<CtrDat
         train: encoder.encode(&train)?,
         validation: encoder.encode(&table(&parts.validation)?)?,
         test: encoder.encode(&table(&parts.test)?)?,
-        encoder: Some(encoder),
     })
 }
 

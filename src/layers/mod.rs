@@ -3,7 +3,9 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod cross_network;
+mod dice;
 mod dropout;
 mod embedding;
 mod embedding_bag;
@@ -16,6 +18,7 @@ mod item_content;
 mod l2_normalize;
 mod layer_norm;
 mod linear;
+mod mixture_of_experts;
 mod mlp;
 mod multi_hot_embedding;
 mod pooling;
@@ -30,7 +33,9 @@ mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
+pub use batch_norm::BatchNorm;
 pub use cross_network::{Cross, CrossNetwork};
+pub use dice::Dice;
 pub(crate) use dropout::check_dropout;
 pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
@@ -47,7 +52,8 @@ pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
 pub use linear::Linear;
-pub use mlp::{Mlp, MlpConfig};
+pub use mixture_of_experts::{MixtureOfExperts, mix_experts};
+pub use mlp::{HiddenNorm, Mlp, MlpConfig};
 pub use multi_hot_embedding::{MultiHot, MultiHotEmbedding};
 pub use pooling::{HistoryPooling, Pooling};
 pub(crate) use recent_items::recent_items;

@@ -67,7 +67,13 @@ fn what_is_planted_is_learned_where_fields_meet() {
     for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
         let fm = FmConfig { d_embedding: 8, table_update, ..FmConfig::default() };
         learned("FM", auc_of(&fit(fm.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
-        let din = DinConfig { d_embedding: 8, attention: mlp(1), mlp: mlp(8), table_update, ..DinConfig::default() };
+        let din = DinConfig {
+            d_embedding: 8,
+            attention: mlp(1),
+            mlp: mlp(8),
+            table_update,
+            ..DinConfig::default()
+        };
         learned("DIN", auc_of(&fit(din.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
     }
     let deep_fm = DeepFmConfig { d_embedding: 8, mlp: mlp(1), ..DeepFmConfig::default() };
@@ -142,7 +148,9 @@ fn settings_out_of_range_are_errors() {
     let (space, device) = (space(), Device::flex());
     let objective = || RankingObjective { l2: -1.0, ..RankingObjective::default() };
     assert!(FmConfig { d_embedding: 0, ..FmConfig::default() }.init(&space, 1, &device).is_err());
-    assert!(LogisticConfig { objective: objective(), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(
+        LogisticConfig { objective: objective(), ..Default::default() }.init(&space, 1, &device).is_err()
+    );
     assert!(DeepFmConfig { dropout: 1.0, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(DeepFmConfig { mlp: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
     let low_rank = Cross::LowRank { rank: 0 };

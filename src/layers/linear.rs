@@ -22,13 +22,7 @@ impl Linear {
 
     /// `n_groups` layers of the same input as one, their outputs one behind another; each is drawn as by
     /// [`new`](Self::new).
-    pub fn grouped(
-        d_input: usize,
-        n_groups: usize,
-        d_output: usize,
-        rng: &mut Rng,
-        device: &Device,
-    ) -> Self {
+    pub fn grouped(d_input: usize, n_groups: usize, d_output: usize, rng: &mut Rng, device: &Device) -> Self {
         let bound = (6.0 / (d_input + d_output) as f64).sqrt();
         Self {
             weight: Init::Uniform { bound }.param([d_input, n_groups * d_output], rng, device),

@@ -263,7 +263,12 @@ mod tests {
     #[test]
     fn an_activated_output_is_as_a_hidden_layer() {
         let device = Device::flex();
-        let x = || Tensor::<2>::from_data(TensorData::new(vec![0.5f32, -1.0, 2.0, 1.5, 0.25, -0.75], [2, 3]), &device);
+        let x = || {
+            Tensor::<2>::from_data(
+                TensorData::new(vec![0.5f32, -1.0, 2.0, 1.5, 0.25, -0.75], [2, 3]),
+                &device,
+            )
+        };
         for norm in [HiddenNorm::None, HiddenNorm::Layer, HiddenNorm::Batch, HiddenNorm::Dice] {
             let config = MlpConfig::new(4).with_norm(norm);
             let activated = config.init_activated(3, &mut Rng::new(3), &device).unwrap();

@@ -4,6 +4,7 @@
 mod activation;
 mod attention;
 mod batch_norm;
+mod bilinear_fusion;
 mod cross_network;
 mod dice;
 mod dropout;
@@ -28,12 +29,14 @@ pub(crate) mod row_tape;
 mod sequence_embedding;
 mod target_attention;
 mod time_first;
+mod towers;
 mod transformer;
 mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
 pub use batch_norm::BatchNorm;
+pub use bilinear_fusion::BilinearFusion;
 pub use cross_network::{Cross, CrossNetwork};
 pub use dice::Dice;
 pub(crate) use dropout::check_dropout;
@@ -60,6 +63,7 @@ pub(crate) use recent_items::recent_items;
 pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
 pub use target_attention::{AttentionWeights, TargetAttention};
+pub use towers::Towers;
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
 pub use transformer_encoder::TransformerEncoder;
 

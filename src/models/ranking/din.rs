@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig, SequenceLayout,
-    TableUpdate, TargetAttention, check_dropout, dropout,
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig,
+    SequenceLayout, TableUpdate, TargetAttention, check_dropout, dropout,
 };
 use crate::rng::Rng;
 use crate::training::{RankingModel, RankingObjective, RankingOutput};

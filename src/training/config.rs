@@ -48,7 +48,6 @@ pub struct TrainingConfig {
     /// How the learning rate changes over the run.
     pub schedule: LearningRateSchedule,
     /// How the learning rate falls where the monitored metric no longer rises.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau: Option<Plateau>,
     /// The greatest Euclidean norm of the gradient of all parameters together.
     pub max_gradient_norm: Option<f32>,

@@ -1,37 +1,44 @@
 //! Ranking models learn what is planted, the same on every path.
 #![cfg(feature = "flex")]
 
-use recsys::error::Result;
+use recsys::error::{ErrorKind, Result};
 use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
-use recsys::layers::{AttentionWeights, Cross, MlpConfig, TableUpdate};
+use recsys::layers::{AttentionWeights, Cross, HiddenNorm, MlpConfig, TableUpdate};
 use recsys::losses::RankingLoss;
 use recsys::metrics::auc;
 use recsys::models::ranking::{
-    DcnConfig, DcnStructure, DeepFmConfig, DinConfig, FmConfig, LogisticConfig, WideDeepConfig,
+    BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FinalMlpConfig, FmConfig,
+    InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
 };
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::training::{
-    RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable, Trainer, TrainingConfig, predict,
+    Fitted, Plateau, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable, Trainer,
+    TrainingConfig, predict,
 };
 
 const N: u32 = 40;
 
 /// Even users like even items, odd users odd ones; a user's history are some of the items they like.
 fn checkerboard() -> [EncodedRows; 2] {
+    checkerboard_with(|likes, _, _| [likes])
+}
+
+/// The same rows with labels made of whether the user likes the item, the user and the item.
+fn checkerboard_with<const L: usize>(labels: impl Fn(bool, u32, u32) -> [bool; L]) -> [EncodedRows; 2] {
     let space = FeatureSpace::default()
         .with_field("user", N as usize)
         .and_then(|space| space.with_field("item", N as usize))
         .and_then(|space| space.with_history("liked", "item", 5))
         .unwrap();
-    let mut rows = EncodedRows::new(space, 1);
+    let mut rows = EncodedRows::new(space, L);
     let mut pairs: Vec<(u32, u32)> = (0..N).flat_map(|user| (0..N).map(move |item| (user, item))).collect();
     Rng::new(3).shuffle(&mut pairs);
     for (user, item) in pairs {
         let liked: Vec<u32> = (0..4).map(|n| N + (user % 2 + 2 * n + 8 * (user % 3)) % N).collect();
         let history = rows.push_events(&liked).unwrap();
         let bags: [&[(u32, f32)]; 2] = [&[(user, 1.0)], &[(N + item, 1.0)]];
-        let labels = [f32::from((user + item) % 2 == 0)];
+        let labels = labels((user + item) % 2 == 0, user, item).map(f32::from);
         rows.push(EncodedRow { bags: &bags, history, labels: &labels, group: user, ..EncodedRow::default() })
             .unwrap();
     }
@@ -47,8 +54,18 @@ fn fit<M: RankingModel + Trainable<Batch = RankingBatch>>(model: M, rows: &Encod
 }
 
 fn auc_of(model: &impl RankingModel, rows: &EncodedRows) -> f64 {
-    let labels: Vec<bool> = rows.labels().iter().map(|&label| label > 0.5).collect();
-    auc(&labels, &predict(model, rows).unwrap()).unwrap().unwrap()
+    aucs_of(model, rows)[0]
+}
+
+/// The AUC of each label.
+fn aucs_of(model: &impl RankingModel, rows: &EncodedRows) -> Vec<f64> {
+    let (probabilities, n) = (predict(model, rows).unwrap(), rows.n_labels());
+    let of = |label: usize| {
+        let labels = rows.labels().iter().skip(label).step_by(n).map(|&label| label > 0.5);
+        let probabilities = probabilities.iter().skip(label).step_by(n).copied();
+        auc(&labels.collect::<Vec<_>>(), &probabilities.collect::<Vec<_>>()).unwrap().unwrap()
+    };
+    (0..n).map(of).collect()
 }
 
 fn space() -> FeatureSpace {
@@ -100,6 +117,135 @@ fn what_is_planted_is_learned_where_fields_meet() {
     let logistic = LogisticConfig::default().init(&space, 1, &device).unwrap();
     let auc = auc_of(&fit(logistic, &train).unwrap(), &test);
     assert!(auc < 0.6, "a sum over fields cannot know a checkerboard: {auc}");
+}
+
+#[test]
+fn what_is_planted_is_learned_by_networks_of_every_kind() {
+    let [train, test] = checkerboard();
+    let (space, device) = (space(), Device::flex());
+    let learned = |name: &str, auc: f64| assert!(auc > 0.95, "{name}: {auc}");
+    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+        let bst = BstConfig {
+            d_embedding: 8,
+            d_hidden: 16,
+            mlp: mlp(8),
+            dropout: 0.05,
+            table_update,
+            ..Default::default()
+        };
+        learned("BST", auc_of(&fit(bst.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    }
+    let norms = [HiddenNorm::None, HiddenNorm::Layer, HiddenNorm::Batch, HiddenNorm::Dice];
+    for norm in norms {
+        let mlp = mlp(1).with_norm(norm);
+        let model = InteractionMlpConfig { d_embedding: 8, mlp, ..InteractionMlpConfig::default() };
+        let auc = auc_of(&fit(model.init(&space, 1, &device).unwrap(), &train).unwrap(), &test);
+        learned(&format!("interaction MLP, {norm:?}"), auc);
+    }
+    let din =
+        DinConfig { d_embedding: 8, attention: mlp(1), mlp: mlp(8), ..DinConfig::default() }.with_dice();
+    learned("DIN with Dice", auc_of(&fit(din.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    for contexts in [[vec![], vec![]], [vec!["user".to_owned()], vec!["item".to_owned()]]] {
+        let model = FinalMlpConfig {
+            d_embedding: 8,
+            contexts: contexts.clone(),
+            d_gate: 8,
+            mlps: [mlp(8), mlp(8)],
+            n_heads: 2,
+            ..FinalMlpConfig::default()
+        };
+        let auc = auc_of(&fit(model.init(&space, 1, &device).unwrap(), &train).unwrap(), &test);
+        learned(&format!("FinalMLP, {contexts:?}"), auc);
+    }
+}
+
+#[test]
+fn every_label_is_learned_together() {
+    // What is liked, and of it what has the user's half of the catalogue.
+    let [train, test] =
+        checkerboard_with(|likes, user, item| [likes, likes && (user / 2 + item / 2) % 2 == 0]);
+    let (space, device) = (space(), Device::flex());
+    let learned =
+        |name: &str, aucs: Vec<f64>| assert!(aucs.iter().all(|&auc| auc > 0.93), "{name}: {aucs:?}");
+    let mmoe =
+        MmoeConfig { d_embedding: 8, n_experts: 3, d_expert: 16, tower: mlp(1), ..MmoeConfig::default() };
+    let mmoe = fit(mmoe.init(&space, 1, &device).unwrap(), &train).unwrap();
+    learned("MMoE", aucs_of(&mmoe, &test));
+    for n_levels in [1, 2] {
+        let ple = PleConfig {
+            d_embedding: 8,
+            n_levels,
+            n_task_experts: 2,
+            n_shared_experts: 3,
+            d_expert: 16,
+            tower: mlp(1),
+            ..PleConfig::default()
+        };
+        let ple = fit(ple.init(&space, 1, &device).unwrap(), &train).unwrap();
+        learned(&format!("PLE of {n_levels}"), aucs_of(&ple, &test));
+    }
+    let esmm = EsmmConfig { d_embedding: 8, tower: mlp(1), ..EsmmConfig::default() };
+    let esmm = fit(esmm.init(&space, 1, &device).unwrap(), &train).unwrap();
+    learned("ESMM", aucs_of(&esmm, &test));
+    let steps = predict(&esmm, &test).unwrap();
+    assert!(steps.chunks(2).all(|p| p[1] <= p[0]), "who converts has clicked");
+}
+
+#[test]
+fn a_task_of_weight_zero_teaches_nothing() {
+    let [train, test] = checkerboard_with(|likes, user, item| [likes, (user + item) % 3 == 0]);
+    let objective = |task_weights: &[f64]| RankingObjective {
+        task_weights: task_weights.to_vec(),
+        ..RankingObjective::default()
+    };
+    let model = |task_weights: &[f64]| {
+        let objective = objective(task_weights);
+        let config =
+            MmoeConfig { d_embedding: 8, n_experts: 2, d_expert: 8, objective, ..MmoeConfig::default() };
+        config.init(&space(), 1, &Device::flex()).unwrap()
+    };
+    let aucs = aucs_of(&fit(model(&[1.0, 0.0]), &train).unwrap(), &test);
+    assert!(aucs[0] > 0.93 && (0.3..0.7).contains(&aucs[1]), "{aucs:?}");
+    assert!(fit(model(&[1.0]), &train).is_err(), "a weight for each label");
+    assert!(fit(model(&[]), &checkerboard()[0]).is_err(), "rows with one label");
+}
+
+/// Statistics that run along are saved, and so is the best epoch's copy of them, apart from the newest one.
+#[test]
+fn interrupted_training_with_batch_statistics_resumes_to_the_identical_result() {
+    let [train, test] = checkerboard();
+    let config = DinConfig { d_embedding: 4, attention: mlp(1), mlp: mlp(8), ..DinConfig::default() };
+    let mut config = config.with_dice();
+    config.mlp.norm = HiddenNorm::Batch;
+    let batches = RankingBatches::new(train, 128, 1).unwrap();
+    let training = TrainingConfig::default()
+        .with_epochs(5)
+        .with_learning_rate(0.01)
+        .with_plateau(Plateau { factor: 0.5, patience: 1 })
+        .with_progress(false);
+    // The metric of an epoch is scripted; the best epoch is an early one, or the last.
+    for metrics in [[0.1, 0.5, 0.2, 0.3, 0.4], [0.1, 0.2, 0.2, 0.1, 0.5]] {
+        let run =
+            |training: &TrainingConfig, first_epoch: usize, fails_in: Option<usize>| -> Result<Fitted<Din>> {
+                let model = config.init(&space(), 1, &Device::flex())?;
+                let mut epochs = first_epoch..;
+                Trainer::new(training.clone())?.fit(model, &batches, |_| match epochs.next() {
+                    epoch if epoch == fails_in => Err(ErrorKind::Interrupted.into()),
+                    epoch => Ok(vec![("scripted".into(), metrics[epoch.unwrap_or(0)])]),
+                })
+            };
+        let undisturbed = run(&training, 0, None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let training = training.clone().with_checkpoint_dir(dir.path()).with_checkpoint_every_steps(2);
+        // Stopped in the third epoch and in the fifth one.
+        run(&training, 0, Some(2)).unwrap_err();
+        run(&training, 2, Some(4)).unwrap_err();
+        let resumed = run(&training, 4, None).unwrap();
+        assert_eq!(resumed.history, undisturbed.history);
+        assert_eq!(predict(&resumed.model, &test).unwrap(), predict(&undisturbed.model, &test).unwrap());
+        let rates: Vec<f64> = resumed.history.epochs.iter().map(|epoch| epoch.learning_rate).collect();
+        assert_eq!(rates, [0.01, 0.01, 0.01, 0.005, 0.0025]);
+    }
 }
 
 #[test]
@@ -156,4 +302,21 @@ fn settings_out_of_range_are_errors() {
     let low_rank = Cross::LowRank { rank: 0 };
     assert!(DcnConfig { cross: low_rank, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(DinConfig { attention: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(BstConfig { n_blocks: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(BstConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());
+    let nobody = || "nobody".to_owned();
+    assert!(InteractionMlpConfig { user: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(InteractionMlpConfig { mlp: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
+    let contexts = [vec![], vec![nobody()]];
+    assert!(FinalMlpConfig { contexts, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(FinalMlpConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(FinalMlpConfig { d_gate: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(MmoeConfig { n_experts: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(MmoeConfig { n_labels: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(MmoeConfig { tower: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(PleConfig { n_levels: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(PleConfig { n_shared_experts: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(EsmmConfig { n_labels: 1, ..Default::default() }.init(&space, 1, &device).is_err());
+    let other = FeatureSpace::default().with_field("user", 3).unwrap();
+    assert!(BstConfig::default().init(&other, 1, &device).is_err(), "no history");
 }

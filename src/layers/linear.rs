@@ -17,10 +17,16 @@ pub struct Linear {
 impl Linear {
     /// Fresh weights: W ~ U(−√(6 / (d_input + d_output)), √(…)) (Glorot & Bengio 2010, eq. 16) and b = 0.
     pub fn new(d_input: usize, d_output: usize, rng: &mut Rng, device: &Device) -> Self {
+        Self::grouped(d_input, 1, d_output, rng, device)
+    }
+
+    /// `n_groups` layers of the same input as one, their outputs one behind another; each is drawn as by
+    /// [`new`](Self::new).
+    pub fn grouped(d_input: usize, n_groups: usize, d_output: usize, rng: &mut Rng, device: &Device) -> Self {
         let bound = (6.0 / (d_input + d_output) as f64).sqrt();
         Self {
-            weight: Init::Uniform { bound }.param([d_input, d_output], rng, device),
-            bias: Init::Constant(0.0).param([d_output], rng, device),
+            weight: Init::Uniform { bound }.param([d_input, n_groups * d_output], rng, device),
+            bias: Init::Constant(0.0).param([n_groups * d_output], rng, device),
         }
     }
 

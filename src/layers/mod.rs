@@ -3,7 +3,10 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
+mod bilinear_fusion;
 mod cross_network;
+mod dice;
 mod dropout;
 mod embedding;
 mod embedding_bag;
@@ -16,6 +19,7 @@ mod item_content;
 mod l2_normalize;
 mod layer_norm;
 mod linear;
+mod mixture_of_experts;
 mod mlp;
 mod multi_hot_embedding;
 mod pooling;
@@ -25,12 +29,16 @@ pub(crate) mod row_tape;
 mod sequence_embedding;
 mod target_attention;
 mod time_first;
+mod towers;
 mod transformer;
 mod transformer_encoder;
 
 pub use activation::Activation;
 pub use attention::{CausalSelfAttention, CausalSelfAttentionConfig, causal_attention};
+pub use batch_norm::BatchNorm;
+pub use bilinear_fusion::BilinearFusion;
 pub use cross_network::{Cross, CrossNetwork};
+pub use dice::Dice;
 pub(crate) use dropout::check_dropout;
 pub use dropout::{dropout, dropout_add};
 pub(crate) use embedding::check_ids;
@@ -47,13 +55,15 @@ pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
 pub use linear::Linear;
-pub use mlp::{Mlp, MlpConfig};
+pub use mixture_of_experts::{MixtureOfExperts, mix_experts};
+pub use mlp::{HiddenNorm, Mlp, MlpConfig};
 pub use multi_hot_embedding::{MultiHot, MultiHotEmbedding};
 pub use pooling::{HistoryPooling, Pooling};
 pub(crate) use recent_items::recent_items;
 pub use recurrent::{Recurrent, recurrence};
 pub use sequence_embedding::sequence_embedding;
 pub use target_attention::{AttentionWeights, TargetAttention};
+pub use towers::Towers;
 pub use transformer::{NormPlacement, TransformerBlock, TransformerBlockConfig};
 pub use transformer_encoder::TransformerEncoder;
 

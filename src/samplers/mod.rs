@@ -8,12 +8,17 @@
 //! | [`InBatchSampler`] | the share of the positives | the negatives cost nothing: they are in the batch |
 //! | [`HardNegatives`] | not known | late: most other negatives are told apart already and teach nothing |
 //! | [`MixedSampler`] | Σ_s w_s q_s(i) | beside hard negatives, which alone leave the rest unordered |
+//!
+//! Retrieval draws them while it trains; [`RankingNegatives`] draws them beforehand, for rows of a positive and its negatives.
+//! Where negatives are real and too many, [`DownSampling`] keeps a share and corrects the probabilities.
 
 mod alias;
+mod down_sampling;
 mod hard;
 mod in_batch;
 mod mixed;
 mod popularity;
+mod ranking_negatives;
 mod uniform;
 
 use std::fmt::Debug;
@@ -21,10 +26,12 @@ use std::fmt::Debug;
 use crate::ids::ItemId;
 use crate::rng::Rng;
 
+pub use down_sampling::DownSampling;
 pub use hard::HardNegatives;
 pub use in_batch::InBatchSampler;
 pub use mixed::MixedSampler;
 pub use popularity::PopularitySampler;
+pub use ranking_negatives::RankingNegatives;
 pub use uniform::UniformSampler;
 
 /// What a negative is drawn for.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LearningRateSchedule, Optimizer, RowOptimizer};
+use super::{LearningRateSchedule, Optimizer, Plateau, RowOptimizer};
 use crate::error::{Error, Result};
 
 /// How a model is fitted.
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 /// | `row_optimizer` | lazy | how the rows of a sparsely updated table step | see [`RowOptimizer`] |
 /// | `learning_rate` | 0.001 | the base rate | > 0 |
 /// | `schedule` | constant | how the rate changes over the run | see [`LearningRateSchedule`] |
+/// | `plateau` | none | lowers the rate where the monitored metric no longer rises | see [`Plateau`] |
 /// | `max_gradient_norm` | none | the gradient of all parameters together is scaled down to this norm | > 0 |
 /// | `patience` | none | stop after this many epochs without a better monitored metric | ≥ 1 |
 /// | `validate_every` | 1 | epochs from one validation to the next; the last epoch is always validated | ≥ 1 |
@@ -46,6 +47,8 @@ pub struct TrainingConfig {
     pub learning_rate: f64,
     /// How the learning rate changes over the run.
     pub schedule: LearningRateSchedule,
+    /// How the learning rate falls where the monitored metric no longer rises.
+    pub plateau: Option<Plateau>,
     /// The greatest Euclidean norm of the gradient of all parameters together.
     pub max_gradient_norm: Option<f32>,
     /// The epochs without a better monitored metric after which training stops.
@@ -70,6 +73,7 @@ impl Default for TrainingConfig {
             row_optimizer: RowOptimizer::Lazy,
             learning_rate: 1e-3,
             schedule: LearningRateSchedule::Constant,
+            plateau: None,
             max_gradient_norm: None,
             patience: None,
             validate_every: 1,
@@ -109,6 +113,12 @@ impl TrainingConfig {
     /// Sets how the learning rate changes over the run.
     pub fn with_schedule(mut self, schedule: LearningRateSchedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// Lowers the learning rate where the monitored metric no longer rises.
+    pub fn with_plateau(mut self, plateau: Plateau) -> Self {
+        self.plateau = Some(plateau);
         self
     }
 
@@ -166,6 +176,7 @@ impl TrainingConfig {
             let expected = "a finite number above 0";
             return Err(Error::config("TrainingConfig::learning_rate", expected, self.learning_rate));
         }
+        self.plateau.map_or(Ok(()), |plateau| plateau.validate())?;
         if let Some(norm) = self.max_gradient_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
             let expected = "a finite number above 0";
             return Err(Error::config("TrainingConfig::max_gradient_norm", expected, norm));
@@ -196,6 +207,7 @@ impl TrainingConfig {
         same("TrainingConfig::row_optimizer", &self.row_optimizer, &saved.row_optimizer)?;
         same("TrainingConfig::learning_rate", &self.learning_rate, &saved.learning_rate)?;
         same("TrainingConfig::schedule", &self.schedule, &saved.schedule)?;
+        same("TrainingConfig::plateau", &self.plateau, &saved.plateau)?;
         same("TrainingConfig::max_gradient_norm", &self.max_gradient_norm, &saved.max_gradient_norm)?;
         same("TrainingConfig::patience", &self.patience, &saved.patience)?;
         same("TrainingConfig::validate_every", &self.validate_every, &saved.validate_every)?;
@@ -236,6 +248,7 @@ mod tests {
             (config().with_epochs(0), "TrainingConfig::epochs"),
             (config().with_learning_rate(0.0), "TrainingConfig::learning_rate"),
             (config().with_learning_rate(f64::NAN), "TrainingConfig::learning_rate"),
+            (config().with_plateau(Plateau { factor: 1.0, patience: 1 }), "Plateau::factor"),
             (config().with_max_gradient_norm(-1.0), "TrainingConfig::max_gradient_norm"),
             (config().with_patience(0), "TrainingConfig::patience"),
             (config().with_validate_every(0), "TrainingConfig::validate_every"),
@@ -268,6 +281,7 @@ mod tests {
             row_optimizer: RowOptimizer::adagrad(0.1),
             learning_rate: 0.5,
             schedule: LearningRateSchedule::Warmup { steps: 4 },
+            plateau: Some(Plateau::default()),
             max_gradient_norm: Some(1.0),
             patience: Some(2),
             validate_every: 2,

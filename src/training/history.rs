@@ -14,7 +14,7 @@ pub struct History {
 }
 
 /// What happened in an epoch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EpochSummary {
     /// The epoch, counted from 1.
     pub epoch: usize,

@@ -77,6 +77,11 @@ pub trait RankingModel: Module {
     /// What the rows hold.
     fn space(&self) -> &FeatureSpace;
 
+    /// The labels of a row that it gives a logit each.
+    fn n_labels(&self) -> usize {
+        1
+    }
+
     /// What it minimises.
     fn objective(&self) -> &RankingObjective;
 
@@ -104,9 +109,16 @@ impl<M: RankingModel> Trainable for M {
 
     fn check_batches(&self, settings: &serde_json::Value) -> Result<()> {
         let rows_per_group = self.objective().loss.rows_per_group();
-        for (field, expected) in
-            [("space", serde_json::json!(self.space())), ("rows_per_group", rows_per_group.into())]
-        {
+        let (n_labels, n_weights) = (self.n_labels(), self.objective().task_weights.len());
+        if n_weights != 0 && n_weights != n_labels {
+            let expected = format!("none, or one for each of the model's {n_labels} labels");
+            return Err(Error::config("RankingObjective::task_weights", expected, n_weights));
+        }
+        for (field, expected) in [
+            ("space", serde_json::json!(self.space())),
+            ("rows_per_group", rows_per_group.into()),
+            ("n_labels", n_labels.into()),
+        ] {
             if settings.get(field).is_some_and(|found| *found != expected) {
                 let found = settings[field].to_string();
                 return Err(Error::config(

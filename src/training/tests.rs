@@ -249,6 +249,9 @@ fn what_the_validation_does_wrong_ends_the_run() {
     let error = run(config().with_patience(1), &mut || Ok(Vec::new()));
     assert!(matches!(error.kind(), ErrorKind::InvalidConfig { field: "TrainingConfig::patience", .. }));
 
+    let error = run(config().with_plateau(Plateau::default()), &mut || Ok(Vec::new()));
+    assert!(matches!(error.kind(), ErrorKind::InvalidConfig { field: "TrainingConfig::plateau", .. }));
+
     let mut names = ["a", "b"].into_iter();
     let error = run(config(), &mut || Ok(vec![(names.next().unwrap().into(), 1.0)]));
     assert_eq!(error.to_string(), "input: expected the validation metrics a, as before, found b");

@@ -7,7 +7,8 @@ use crate::error::Result;
 ///
 /// `loss` builds its tensors on the model's own device and reads nothing back from it, so that a
 /// training step never waits for the device. What is random in it (negatives, dropout) comes with the
-/// batch, as values or as a seed: a module has no state that a resumed training could lack.
+/// batch, as values or as a seed: a module has no state that a resumed training could lack. Statistics
+/// that run along ([`BatchNorm`](crate::layers::BatchNorm)) are among its saved parameters.
 pub trait Trainable: Module {
     /// What one step learns from: host data, prepared off the training thread.
     type Batch: Send;

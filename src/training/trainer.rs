@@ -283,9 +283,10 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
         self.config().learning_rate * self.schedule_factor(step)
     }
 
-    /// Its factor from the schedule.
+    /// Its factor from the schedule and from what was lowered on plateaus.
     fn schedule_factor(&self, step: u64) -> f64 {
-        self.config().schedule.factor(step - 1, self.n_steps)
+        let plateaus = self.config().plateau.map_or(1.0, |plateau| plateau.factor(&self.standing.history));
+        plateaus * self.config().schedule.factor(step - 1, self.n_steps)
     }
 
     fn end_epoch(&mut self, validate: &mut impl FnMut(&M) -> Result<Vec<(String, f64)>>) -> Result<()> {
@@ -374,11 +375,15 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
             let value = metrics[index].1;
             return Err(ErrorKind::NonFinite { what: "validation metric", index, value }.into());
         }
-        if metrics.is_empty()
-            && let Some(patience) = self.config().patience
-        {
-            let expected = "none, for the validation returns no metric to monitor";
-            return Err(Error::config("TrainingConfig::patience", expected, patience));
+        let monitors = [
+            ("TrainingConfig::patience", self.config().patience),
+            ("TrainingConfig::plateau", self.config().plateau.map(|plateau| plateau.patience)),
+        ];
+        for (field, patience) in monitors {
+            if let (true, Some(patience)) = (metrics.is_empty(), patience) {
+                let expected = "none, for the validation returns no metric to monitor";
+                return Err(Error::config(field, expected, patience));
+            }
         }
         let names: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
         let before = self.standing.history.metric_names();

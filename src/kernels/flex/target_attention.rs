@@ -120,12 +120,13 @@ impl Kernel<2> for WeightedSums {
     /// ∂w_t = ⟨g, k_t⟩, ∂k_t = w_t g.
     fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 2]) -> [Option<Array>; 2] {
         let (w, k, layout, d) = (saved[0].values(), saved[1].values(), &self.layout, grad.width());
+        let grad = grad.values();
         let mut grad_w = buffer::take(w.len());
         let mut grad_k = buffer::take(k.len());
         histories(layout, (&mut [], 0), (&mut grad_k, d), |part, _, grad_k| {
             let mut rows = grad_k.chunks_exact_mut(d);
             for history in part {
-                let grad = &grad.values()[history * d..][..d];
+                let grad = &grad[history * d..][..d];
                 for (row, grad_k) in layout.rows(history).zip(&mut rows) {
                     grad_k.iter_mut().zip(grad).for_each(|(grad_k, grad)| *grad_k = w[row] * grad);
                 }
@@ -137,7 +138,7 @@ impl Kernel<2> for WeightedSums {
                 move || {
                     let mut rows = grad_w.iter_mut();
                     for history in part {
-                        let grad = &grad.values()[history * d..][..d];
+                        let grad = &grad[history * d..][..d];
                         for (row, grad_w) in layout.rows(history).zip(&mut rows) {
                             *grad_w = simd::dot(grad, &k[row * d..][..d]);
                         }

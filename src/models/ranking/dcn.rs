@@ -90,7 +90,7 @@ impl DcnConfig {
         Ok(Dcn {
             fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
             cross: CrossNetwork::new(self.cross, self.n_cross, width, rng, device)?,
-            mlp: self.mlp.init(width, rng, device)?,
+            mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),
             space: space.clone(),
             config: self.clone(),
@@ -146,10 +146,10 @@ impl RankingModel for Dcn {
         let crossed = self.cross.forward(x0.clone());
         let logits = match self.config.structure {
             DcnStructure::Parallel => {
-                let deep = self.mlp.forward_activated(x0, rng);
+                let deep = self.mlp.forward(x0, rng);
                 self.output.forward(Tensor::cat(vec![crossed, deep], 1))
             }
-            DcnStructure::Stacked => self.output.forward(self.mlp.forward_activated(crossed, rng)),
+            DcnStructure::Stacked => self.output.forward(self.mlp.forward(crossed, rng)),
         };
         RankingOutput { logits, embeddings }
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, Init, Linear, Mlp, MlpConfig, SequenceLayout,
-    TableUpdate, TargetAttention, check_dropout, dropout,
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig,
+    SequenceLayout, TableUpdate, TargetAttention, check_dropout, dropout,
 };
 use crate::rng::Rng;
 use crate::training::{RankingModel, RankingObjective, RankingOutput};
@@ -60,6 +60,13 @@ impl Default for DinConfig {
 }
 
 impl DinConfig {
+    /// With [`Dice`](crate::layers::Dice) in the place of ReLU, as in the paper (eq. 9).
+    pub fn with_dice(mut self) -> Self {
+        self.attention.norm = HiddenNorm::Dice;
+        self.mlp.norm = HiddenNorm::Dice;
+        self
+    }
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
@@ -82,7 +89,7 @@ impl DinConfig {
             cross,
             fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
             attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
-            mlp: self.mlp.init(width, rng, device)?,
+            mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),
             field,
             space: space.clone(),
@@ -98,7 +105,7 @@ impl DinConfig {
 /// same table, are the keys, and v_U(A) = Σ_j a(e_j, v_A) e_j (eq. 3) stands beside the field vectors.
 ///
 /// Deviations: the activation unit reads [q, k, q ∘ k] ([`TargetAttention`]) instead of the outer product; there may be a
-/// cross network (DCN-V2) beside the perceptron.
+/// cross network (DCN-V2) beside the perceptron; the activation is ReLU unless it is [Dice](DinConfig::with_dice).
 ///
 /// # Weights
 /// | name | shape | |
@@ -108,6 +115,7 @@ impl DinConfig {
 /// | `attention.mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | a |
 /// | `cross.…` | | as in [`Dcn`](super::Dcn) |
 /// | `mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
+/// | `attention.mlp.dices.{l}.…`, `mlp.dices.{l}.…` | `[d_output]` | with Dice, as in [`Mlp`] |
 /// | `output.weight`, `.bias` | `[d_output, 1]`, `[1]` | |
 #[derive(Module, Debug)]
 pub struct Din {
@@ -148,7 +156,7 @@ impl RankingModel for Din {
         let interest = self.attention.forward(candidates, keys, &layout, rng.as_deref_mut());
         let embeddings = Tensor::cat(vec![embeddings, interest], 1);
         let x = dropout(embeddings.clone(), p, rng.as_deref_mut());
-        let mut outputs = vec![self.mlp.forward_activated(x.clone(), rng)];
+        let mut outputs = vec![self.mlp.forward(x.clone(), rng)];
         outputs.extend(self.cross.as_ref().map(|cross| cross.forward(x)));
         RankingOutput { logits: self.output.forward(Tensor::cat(outputs, 1)), embeddings }
     }

@@ -1,0 +1,176 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, activation};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::{FieldEmbedding, Init, MlpConfig, TableUpdate, Towers, check_dropout, dropout};
+use crate::rng::Rng;
+use crate::training::{RankingModel, RankingObjective, RankingOutput};
+
+/// The settings of an [`Esmm`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `n_labels` | 2 | labels of a row, each a step behind the one before it | ≥ 2 |
+/// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
+/// | `tower` | 256 → 128 → 1, ReLU | the perceptron of each step | ends in width 1 |
+/// | `dropout` | 0 | of the field vectors | [0, 1) |
+/// | `table_update` | dense | which rows of the table a step updates | |
+/// | `objective` | binary cross-entropy | what is minimised | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EsmmConfig {
+    /// The labels of a row.
+    pub n_labels: usize,
+    /// The width of a field's vector.
+    pub d_embedding: usize,
+    /// The perceptron of each step.
+    pub tower: MlpConfig,
+    /// The dropout of the field vectors.
+    pub dropout: f64,
+    /// Which rows of the table a step updates.
+    pub table_update: TableUpdate,
+    /// What is minimised.
+    pub objective: RankingObjective,
+}
+
+impl Default for EsmmConfig {
+    fn default() -> Self {
+        Self {
+            n_labels: 2,
+            d_embedding: 16,
+            tower: MlpConfig::new(1).with_hidden([256, 128]),
+            dropout: 0.0,
+            table_update: TableUpdate::Dense,
+            objective: RankingObjective::default(),
+        }
+    }
+}
+
+impl EsmmConfig {
+    /// Fresh weights for this space, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Esmm> {
+        self.objective.validate()?;
+        check_dropout("EsmmConfig::dropout", self.dropout)?;
+        if self.d_embedding == 0 {
+            return Err(Error::config("EsmmConfig::d_embedding", "at least 1", 0));
+        }
+        if self.n_labels < 2 {
+            return Err(Error::config("EsmmConfig::n_labels", "at least 2", self.n_labels));
+        }
+        let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
+        let width = (space.n_fields() + space.vector_dims().len()) * d;
+        Ok(Esmm {
+            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            towers: Towers::new(self.n_labels, &self.tower, width, rng, device)?,
+            space: space.clone(),
+            config: self.clone(),
+        })
+    }
+}
+
+/// Steps that follow each other, of which each is learned from all rows: Ma et al. 2018, "Entire space multi-task model: an
+/// effective approach for estimating post-click conversion rate" (ESMM).
+///
+/// The labels are the steps, each 1 only where the one before it is: y click, and z click and conversion. With the towers'
+/// pCTR and pCVR over shared field vectors, the probability of z is pCTCVR = pCTR · pCVR (eq. 1), and what is minimised is
+/// the loss of pCTR against y and of pCTCVR against z (eq. 3), over all impressions; pCVR has no label of its own, and so
+/// no bias from being seen on clicks only.
+///
+/// The outputs are the logits of pCTR and pCTCVR, so that every [`RankingObjective`] applies as it is; pCVR is the quotient of
+/// the probabilities. Further labels go on with the product: of an order after the conversion, say.
+///
+/// # Weights
+/// | name | shape | |
+/// |---|---|---|
+/// | `fields.table.weight` | `[n_ids, d_embedding]` | |
+/// | `fields.vectors.{i}.weight`, `.bias` | `[dim, d_embedding]`, `[d_embedding]` | of fields of vectors |
+/// | `towers.mlps.{k}.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | of step k, given those before it |
+#[derive(Module, Debug)]
+pub struct Esmm {
+    fields: FieldEmbedding,
+    towers: Towers,
+    #[module(skip)]
+    space: FeatureSpace,
+    #[module(skip)]
+    config: EsmmConfig,
+}
+
+impl RankingModel for Esmm {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn n_labels(&self) -> usize {
+        self.config.n_labels
+    }
+
+    fn objective(&self) -> &RankingObjective {
+        &self.config.objective
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
+        let embeddings = self.fields.forward(rows);
+        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
+        let steps = self.towers.forward(vec![x; self.config.n_labels], rng);
+        let mut logits = vec![steps.clone().narrow(1, 0, 1)];
+        for step in 1..self.config.n_labels {
+            let both = logit_of_product(logits[step - 1].clone(), steps.clone().narrow(1, step, 1));
+            logits.push(both);
+        }
+        RankingOutput { logits: Tensor::cat(logits, 1), embeddings }
+    }
+}
+
+/// The logit of σ(a) σ(b): as 1 / (σ(a) σ(b)) − 1 = e^−a + e^−b (1 + e^−a), it is −ln(e^−a + e^v) with
+/// v = softplus(−a) − b, that is −v − softplus(−a − v), which neither rounds to 0 or 1 nor overflows.
+fn logit_of_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    let v = activation::softplus(a.clone().neg(), 1.0) - b;
+    (v.clone() + activation::softplus((a + v).neg(), 1.0)).neg()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::kernels::twin;
+    use crate::layers::read;
+
+    #[test]
+    fn the_logit_of_a_product_equals_its_float64_twin() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        twin::check(
+            &[twin::normal(20, 1), twin::normal(20, 2)],
+            1e-5,
+            |x| logit_of_product(x[0].clone().reshape([20, 1]), x[1].clone().reshape([20, 1])).reshape([20]),
+            |x| {
+                let logit = |p: f64| (p / (1.0 - p)).ln();
+                (0..20).map(|i| logit(sigmoid(x[0][i]) * sigmoid(x[1][i]))).collect()
+            },
+        );
+    }
+
+    #[test]
+    fn extreme_logits_stay_right() {
+        let of = |a: f32, b: f32| {
+            let x = |x| Tensor::<2>::from_floats([[x]], &Device::flex());
+            read(logit_of_product(x(a), x(b))).unwrap()[0]
+        };
+        for (a, b, expected) in [
+            (60.0, 3.0, 3.0),
+            (3.0, 60.0, 3.0),
+            (-80.0, -90.0, -170.0),
+            (-80.0, 50.0, -80.0),
+            (50.0, 50.0, 50.0 - std::f32::consts::LN_2),
+        ] {
+            assert!((of(a, b) - expected).abs() < 1e-4, "{a} {b}: {}", of(a, b));
+        }
+    }
+}

@@ -127,9 +127,27 @@ enum ModelName {
     Din,
     /// Deep interest network with a cross network
     DinDcn,
+    /// Behaviour sequence transformer
+    Bst,
+    /// User, item and their product in a perceptron
+    Mlp,
+    /// Two perceptrons, gated and fused
+    FinalMlp,
+    /// A mixture of experts for two labels: liked, and loved (5)
+    Mmoe,
+    /// Progressive layered extraction, for the same two
+    Ple,
+    /// Loved as a step behind liked
+    Esmm,
 }
 
-/// A trained model, measured.
+impl ModelName {
+    fn has_two_labels(self) -> bool {
+        matches!(self, Self::Mmoe | Self::Ple | Self::Esmm)
+    }
+}
+
+/// A trained model, measured on the first label.
 struct Measured {
     name: String,
     config: serde_json::Value,
@@ -161,9 +179,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         data.train.space().n_fields(),
         data.train.space().n_ids(),
     );
-    let measured: Vec<Measured> =
-        args.model.iter().map(|&model| args.measure(model, &data, &device)).collect::<Result<_>>()?;
-
+    let mut measured = Vec::new();
+    for &model in &args.model {
+        let data = data.clone().with_first_labels(if model.has_two_labels() { 2 } else { 1 })?;
+        measured.push(args.measure(model, &data, &device)?);
+    }
     let truth = Truth::new(&data.test);
     let rows: Vec<(&str, &ClassificationReport)> =
         measured.iter().map(|model| (model.name.as_str(), &model.report)).collect();
@@ -323,7 +343,7 @@ impl Args {
         let batches = RankingBatches::new(data.train.clone(), self.batch_size, self.seed)?;
         let validation = Truth::new(&data.validation);
         let fitted = Trainer::new(config)?.fit(model, &batches, |model: &M| {
-            let probabilities = predict(model, &data.validation)?;
+            let probabilities = first_label(predict(model, &data.validation)?, &data.validation);
             let auc = recsys::metrics::auc(&validation.labels, &probabilities)?;
             let log_loss = recsys::metrics::log_loss(&validation.labels, &probabilities)?;
             let auc = auc.map(|auc| ("auc".to_owned(), auc));
@@ -333,7 +353,7 @@ impl Args {
         let trained: f64 =
             fitted.history.epochs.iter().map(|epoch| epoch.seconds - epoch.validation_seconds).sum();
         let n_rows = (fitted.history.epochs.len() * data.train.n_rows()) as f64;
-        let probabilities = predict(&fitted.model, &data.test)?;
+        let probabilities = first_label(predict(&fitted.model, &data.test)?, &data.test);
         let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
         Ok(Measured {
             name,
@@ -346,7 +366,12 @@ impl Args {
     }
 }
 
-/// What was so, beside what a model says.
+/// The probability of the first label of each row.
+fn first_label(probabilities: Vec<f32>, rows: &EncodedRows) -> Vec<f32> {
+    probabilities.into_iter().step_by(rows.n_labels()).collect()
+}
+
+/// What was so, beside what a model says: the first label.
 struct Truth {
     users: Vec<UserId>,
     labels: Vec<bool>,
@@ -356,7 +381,7 @@ impl Truth {
     fn new(rows: &EncodedRows) -> Self {
         Self {
             users: rows.groups().iter().map(|&user| UserId(user)).collect(),
-            labels: rows.labels().iter().map(|&label| label > 0.5).collect(),
+            labels: rows.labels().iter().step_by(rows.n_labels()).map(|&label| label > 0.5).collect(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Ratings as rows of fields under P4: will this person like this film? Ratings of 4 and 5 are positive, of 1 and 2
-//! negative, those of 3 are left out; a tenth of the rows is for validation, a tenth for the test.
+//! negative, those of 3 are left out; a tenth of the rows is for validation, a tenth for the test. A second label says
+//! whether they love it: a rating of 5.
 
 use clap::ValueEnum;
 use recsys::data::{ItemTable, UserTable};
@@ -8,6 +9,8 @@ use recsys::prelude::*;
 
 /// The rating from which a row is positive.
 const POSITIVE_FROM: f64 = 4.0;
+/// The rating from which the second label is positive.
+const LOVED_FROM: f64 = 5.0;
 /// The rating that is neither.
 const NEITHER: f32 = 3.0;
 /// The most films of a history.
@@ -23,10 +26,25 @@ pub enum CtrSplit {
 }
 
 /// The rows of each part.
+#[derive(Clone)]
 pub struct CtrData {
     pub train: EncodedRows,
     pub validation: EncodedRows,
     pub test: EncodedRows,
+}
+
+impl CtrData {
+    /// The same with the first labels only.
+    ///
+    /// # Errors
+    /// Rows with fewer.
+    pub fn with_first_labels(self, n_labels: usize) -> Result<Self> {
+        Ok(Self {
+            train: self.train.with_first_labels(n_labels)?,
+            validation: self.validation.with_first_labels(n_labels)?,
+            test: self.test.with_first_labels(n_labels)?,
+        })
+    }
 }
 
 /// The rows of a data set, encoded by what is fitted to its training rows.
@@ -63,7 +81,11 @@ fn schema(dataset: &Dataset) -> Schema {
         schema = schema.with_field("genres", genres).with_field("year", Ids::default());
     }
     let history = FieldKind::History { of: "item".into(), max_len: MAX_LEN, separator: None };
-    schema.with_field("liked", history).with_label("rating", POSITIVE_FROM).with_group("user")
+    schema
+        .with_field("liked", history)
+        .with_label("rating", POSITIVE_FROM)
+        .with_label("rating", LOVED_FROM)
+        .with_group("user")
 }
 
 fn table(

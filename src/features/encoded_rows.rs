@@ -243,6 +243,21 @@ impl EncodedRows {
         &self.groups
     }
 
+    /// The same rows with only the first `n_labels` of their labels.
+    ///
+    /// # Errors
+    /// More labels than there are.
+    pub fn with_first_labels(mut self, n_labels: usize) -> Result<Self> {
+        if n_labels > self.n_labels {
+            let (what, found) = ("number of labels of a row", self.n_labels);
+            return Err(ErrorKind::LengthMismatch { what, expected: n_labels, found }.into());
+        }
+        let rows = self.labels.chunks_exact(self.n_labels.max(1));
+        self.labels = rows.flat_map(|labels| labels[..n_labels].iter().copied()).collect();
+        self.n_labels = n_labels;
+        Ok(self)
+    }
+
     /// Whether every row holds what `space` says.
     ///
     /// # Errors
@@ -478,6 +493,19 @@ mod tests {
         assert_eq!(bags.ids, [0, 1, 10, 2, 20, 21]);
         assert_eq!(bags.weights, [1.0, 1.0, 0.5, 1.0, 0.5, 0.5]);
         assert_eq!(bags.ends, [1, 1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn the_first_labels_stay() {
+        let mut rows = EncodedRows::new(FeatureSpace::default(), 3);
+        for n in 0..2 {
+            let labels = [0.0, 1.0, 2.0].map(|label| label + 10.0 * n as f32);
+            rows.push(EncodedRow { labels: &labels, ..EncodedRow::default() }).unwrap();
+        }
+        let two = rows.clone().with_first_labels(2).unwrap();
+        assert_eq!((two.n_labels(), two.labels()), (2, &[0.0, 1.0, 10.0, 11.0][..]));
+        assert_eq!(rows.clone().with_first_labels(0).unwrap().labels(), []);
+        assert!(rows.with_first_labels(4).is_err());
     }
 
     #[test]

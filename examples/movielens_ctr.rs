@@ -318,6 +318,35 @@ impl Args {
                 };
                 self.fit(model, config.init(space, seed, device)?, data)
             }
+            ModelName::Bst => {
+                let config =
+                    BstConfig { d_embedding, mlp, dropout, table_update, objective, ..BstConfig::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Mlp => {
+                let config = InteractionMlpConfig { dropout, table_update, objective, ..Default::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::FinalMlp => {
+                let config =
+                    FinalMlpConfig { d_embedding, dropout, table_update, objective, ..Default::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Mmoe => {
+                let config =
+                    MmoeConfig { d_embedding, dropout, table_update, objective, ..MmoeConfig::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Ple => {
+                let config =
+                    PleConfig { d_embedding, dropout, table_update, objective, ..PleConfig::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
+            ModelName::Esmm => {
+                let config =
+                    EsmmConfig { d_embedding, dropout, table_update, objective, ..EsmmConfig::default() };
+                self.fit(model, config.init(space, seed, device)?, data)
+            }
         }
     }
 

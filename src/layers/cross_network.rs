@@ -45,7 +45,8 @@ impl CrossNetwork {
             match cross {
                 Cross::Vector => {
                     let w = Init::Normal { std: (1.0 / d as f64).sqrt() }.param([1, d], rng, device).val();
-                    vectors.push(Param::from_tensor(Tensor::cat(vec![w.clone(), w.zeros_like()], 0).detach()));
+                    vectors
+                        .push(Param::from_tensor(Tensor::cat(vec![w.clone(), w.zeros_like()], 0).detach()));
                 }
                 Cross::Matrix => matrices.push(Linear::new(d, d, rng, device)),
                 Cross::LowRank { rank: 0 } => return Err(Error::config("Cross::rank", "at least 1", 0)),

@@ -19,6 +19,7 @@ mod item_content;
 mod l2_normalize;
 mod layer_norm;
 mod linear;
+mod logit_of_product;
 mod mixture_of_experts;
 mod mlp;
 mod multi_hot_embedding;
@@ -55,6 +56,7 @@ pub use layer_norm::LayerNorm;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use layer_norm::layer_norm;
 pub use linear::Linear;
+pub use logit_of_product::logit_of_product;
 pub use mixture_of_experts::{MixtureOfExperts, mix_experts};
 pub use mlp::{HiddenNorm, Mlp, MlpConfig};
 pub use multi_hot_embedding::{MultiHot, MultiHotEmbedding};

@@ -59,9 +59,9 @@ struct Args {
     /// Heads of the attention
     #[arg(long, default_value_t = 1)]
     heads: usize,
-    /// The probability of dropping in training
-    #[arg(long, default_value_t = 0.2)]
-    dropout: f64,
+    /// The probability of dropping in training [default: 0.1 under p1, else 0.2]
+    #[arg(long, value_name = "P")]
+    dropout: Option<f64>,
     /// Normalise after each residual sum, as Vaswani et al. 2017, instead of before each sub-layer
     #[arg(long)]
     post_norm: bool,
@@ -123,7 +123,7 @@ impl Args {
             d_hidden: self.d_model,
             norm: if self.post_norm { NormPlacement::Post } else { NormPlacement::Pre },
             max_len: self.max_len.unwrap_or(max_len),
-            dropout: self.dropout,
+            dropout: self.dropout.unwrap_or(if data.protocol == Protocol::P1 { 0.1 } else { 0.2 }),
             table_update: if self.sparse { TableUpdate::Sparse } else { TableUpdate::Dense },
             loss,
             ..SasrecConfig::default()
@@ -153,13 +153,14 @@ impl Example for Args {
         self.sequences.as_ref()
     }
 
-    fn training(&self, _data: &Prepared) -> TrainingConfig {
-        let schedule = match self.constant {
-            true => LearningRateSchedule::Constant,
-            false => LearningRateSchedule::CosineDecay { warmup_steps: 0 },
+    fn training(&self, data: &Prepared) -> TrainingConfig {
+        let (schedule, epochs) = match data.protocol {
+            _ if self.constant => (LearningRateSchedule::Constant, 200),
+            Protocol::P1 => (LearningRateSchedule::CosineDecay { warmup_steps: 0 }, 60),
+            Protocol::P2 | Protocol::P3 => (LearningRateSchedule::CosineDecay { warmup_steps: 0 }, 40),
         };
         TrainingConfig::default()
-            .with_epochs(if self.constant { 200 } else { 40 })
+            .with_epochs(epochs)
             .with_learning_rate(self.learning_rate)
             .with_schedule(schedule)
             .with_patience(self.patience)

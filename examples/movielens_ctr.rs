@@ -23,7 +23,10 @@ use files::write_whole;
 use recsys::features::{DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
 use recsys::layers::{Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
-use recsys::models::ranking::{DcnConfig, DeepFmConfig, DinConfig, FmConfig, LogisticConfig, WideDeepConfig};
+use recsys::models::ranking::{
+    BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FinalMlpConfig, FmConfig,
+    InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+};
 use recsys::prelude::*;
 use recsys::training::{
     History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable,

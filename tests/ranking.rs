@@ -7,8 +7,8 @@ use recsys::layers::{AttentionWeights, Cross, HiddenNorm, MlpConfig, TableUpdate
 use recsys::losses::RankingLoss;
 use recsys::metrics::auc;
 use recsys::models::ranking::{
-    BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FinalMlpConfig, FmConfig,
-    InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+    BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker,
+    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
 };
 use recsys::prelude::*;
 use recsys::rng::Rng;
@@ -277,6 +277,57 @@ fn groups_of_a_positive_and_its_negatives_are_learned_from() {
         let auc = auc_of(&model, &test);
         assert!(auc > 0.9, "{loss:?}: {auc}");
     }
+}
+
+#[test]
+fn a_ranker_scores_a_users_candidates_as_the_model_scores_their_rows() {
+    let space = space();
+    // What is known of each user and item; the last user is a stranger, of whom nothing is.
+    let side = |n: u32, offset: u32, field: usize| {
+        let mut rows = EncodedRows::new(space.clone(), 0);
+        for id in 0..=n {
+            let entry = [(offset + id, 1.0)];
+            let known: &[(u32, f32)] = if id < n { &entry } else { &[] };
+            let mut bags: [&[(u32, f32)]; 2] = [&[], &[]];
+            bags[field] = known;
+            rows.push(EncodedRow { bags: &bags, ..EncodedRow::default() }).unwrap();
+        }
+        rows
+    };
+    let users = side(N, 0, 0);
+    let items = side(N, N, 1).select(&(0..N as usize).collect::<Vec<_>>());
+    let config = DinConfig { d_embedding: 8, attention: mlp(1), mlp: mlp(8), ..DinConfig::default() };
+    let model = fit(config.init(&space, 1, &Device::flex()).unwrap(), &checkerboard()[0]).unwrap();
+    let ranker = FeatureRanker::new(model.clone(), users.clone(), items.clone(), &["user"]).unwrap();
+
+    let history = [1, 3, 5, 7, 9, 11, 13].map(ItemId);
+    let candidates = [ItemId(4), ItemId(5), ItemId(39)];
+    let scores = ranker.score(&Query::new(&history).with_user(UserId(3)), &candidates).unwrap();
+    let mut rows = EncodedRows::new(space.clone(), 0);
+    let events: Vec<u32> = history[2..].iter().map(|item| N + item.0).collect();
+    let history_range = rows.push_events(&events).unwrap();
+    for item in candidates {
+        let bags: [&[(u32, f32)]; 2] = [&[(3, 1.0)], &[(N + item.0, 1.0)]];
+        rows.push(EncodedRow { bags: &bags, history: history_range, ..EncodedRow::default() }).unwrap();
+    }
+    for (score, probability) in scores.iter().zip(predict(&model, &rows).unwrap()) {
+        assert!((1.0 / (1.0 + (-score).exp()) - probability).abs() < 1e-6, "{score} {probability}");
+    }
+    assert!(scores[1] > scores[0] && scores[2] > scores[0], "user 3 likes odd items: {scores:?}");
+
+    let stranger = ranker.score(&Query::default(), &candidates).unwrap();
+    assert!(stranger.len() == 3 && stranger.iter().all(|score| score.is_finite()) && stranger != scores);
+    assert!(ranker.score(&Query::default(), &[]).unwrap().is_empty());
+    for query in [Query::default().with_user(UserId(N)), Query::new(&[ItemId(N)])] {
+        assert!(ranker.score(&query, &candidates).is_err());
+    }
+    assert!(ranker.score(&Query::default(), &[ItemId(N)]).is_err());
+    let ranker = |users: &EncodedRows, field| {
+        FeatureRanker::new(model.clone(), users.clone(), items.clone(), &[field])
+    };
+    assert!(ranker(&users, "town").is_err());
+    assert!(ranker(&users.select(&[]), "user").is_err());
+    assert!(ranker(&EncodedRows::new(FeatureSpace::default(), 0), "user").is_err());
 }
 
 #[test]

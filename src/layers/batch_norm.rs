@@ -7,7 +7,7 @@ use crate::rng::Rng;
 /// What each new batch has of the running statistics.
 const MOMENTUM: f64 = 0.1;
 
-/// y = γ x̂ + β with x̂ = (x − E[x]) / √(Var[x] + ε), feature by feature (Ioffe & Szegedy 2015, "Batch normalization:
+/// y = γ x̂ + β with x̂ = (x − E x) / √(Var x + ε), feature by feature (Ioffe & Szegedy 2015, "Batch normalization:
 /// accelerating deep network training by reducing internal covariate shift", algorithms 1 and 2).
 ///
 /// In training the mean and the (biased) variance are those of the batch; in inference those that ran along in training,

@@ -8,7 +8,7 @@ use crate::rng::Rng;
 /// An activation that bends where the data are (Zhou et al. 2018, "Deep interest network for click-through rate
 /// prediction", eq. 9):
 ///
-/// f(s) = p(s) s + (1 − p(s)) α s,  p(s) = σ((s − E[s]) / √(Var[s] + ε))
+/// f(s) = p(s) s + (1 − p(s)) α s,  p(s) = σ((s − E s) / √(Var s + ε))
 ///
 /// with a learned α for each feature, and the mean and variance of [`BatchNorm`](super::BatchNorm): those of the batch in
 /// training, those that ran along in inference.

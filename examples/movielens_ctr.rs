@@ -14,6 +14,7 @@ mod source;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
@@ -52,21 +53,14 @@ struct Args {
     #[arg(long, value_enum, default_value = "random")]
     split: CtrSplit,
     /// Three files of lines `label index:value ...` in place of a data set: for training, validation and test
-    #[arg(long, value_name = "TRAIN,VALID,TEST", value_delimiter = ',', num_args = 3, conflicts_with_all = ["dataset", "parquet", "csv"])]
-    libfm: Vec<PathBuf>,
+    #[arg(long, value_name = "TRAIN,VALID,TEST", conflicts_with_all = ["dataset", "parquet", "csv"])]
+    libfm: Option<Files>,
     /// Three Parquet files in place of a data set, with --schema
-    #[arg(long, value_name = "TRAIN,VALID,TEST", value_delimiter = ',', num_args = 3, requires = "schema", conflicts_with_all = ["dataset", "csv"])]
-    parquet: Vec<PathBuf>,
+    #[arg(long, value_name = "TRAIN,VALID,TEST", requires = "schema", conflicts_with_all = ["dataset", "csv"])]
+    parquet: Option<Files>,
     /// Three CSV files with a header in place of a data set, with --schema
-    #[arg(
-        long,
-        value_name = "TRAIN,VALID,TEST",
-        value_delimiter = ',',
-        num_args = 3,
-        requires = "schema",
-        conflicts_with = "dataset"
-    )]
-    csv: Vec<PathBuf>,
+    #[arg(long, value_name = "TRAIN,VALID,TEST", requires = "schema", conflicts_with = "dataset")]
+    csv: Option<Files>,
     /// Which columns become which fields, and how: JSON, as in the documentation of `Schema`
     #[arg(long, value_name = "FILE.json")]
     schema: Option<PathBuf>,
@@ -109,6 +103,22 @@ struct Args {
     /// Draw the loss and metric curves of the last model into this file
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+}
+
+/// A file for training, one for validation and one for the test.
+#[derive(Clone, Debug)]
+struct Files([PathBuf; 3]);
+
+impl FromStr for Files {
+    type Err = String;
+
+    fn from_str(names: &str) -> Result<Self, String> {
+        let files: Vec<PathBuf> = names.split(',').map(PathBuf::from).collect();
+        files
+            .try_into()
+            .map(Self)
+            .map_err(|files: Vec<_>| format!("three files, not {}, with commas between", files.len()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,21 +243,19 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 impl Args {
     /// What the data are called, and their rows.
     fn data(&self) -> Result<(String, CtrData), Box<dyn Error>> {
-        let named = |files: &[PathBuf]| files[0].display().to_string();
-        if let [train, validation, test] = &self.libfm[..] {
-            let reader = Libfm::fit(train)?;
-            let [train, validation, test] =
-                [reader.read(train)?, reader.read(validation)?, reader.read(test)?];
-            return Ok((named(&self.libfm), CtrData { train, validation, test }));
+        if let Some(Files(files)) = &self.libfm {
+            let reader = Libfm::fit(&files[0])?;
+            let [train, validation, test] = files.each_ref().map(|file| reader.read(file));
+            let data = CtrData { train: train?, validation: validation?, test: test? };
+            return Ok((files[0].display().to_string(), data));
         }
         if let Some(path) = &self.schema {
-            let schema = Schema::read(path)?;
-            let files = if self.parquet.is_empty() { &self.csv } else { &self.parquet };
-            let Some(train) = files.first() else {
+            let Some(Files(files)) = self.parquet.as_ref().or(self.csv.as_ref()) else {
                 return Err("--schema is for --parquet and --csv".into());
             };
+            let schema = Schema::read(path)?;
             let columns: Vec<String> = schema.columns().into_iter().map(str::to_owned).collect();
-            let encoder = FeatureEncoder::fit(schema, self.tables(train, &columns)?)?;
+            let encoder = FeatureEncoder::fit(schema, self.tables(&files[0], &columns)?)?;
             let encode = |file: &PathBuf| -> Result<EncodedRows> {
                 let mut rows = EncodedRows::new(encoder.space().clone(), encoder.schema().labels.len());
                 for table in self.tables(file, &columns)? {
@@ -255,8 +263,9 @@ impl Args {
                 }
                 Ok(rows)
             };
-            let [train, validation, test] = [encode(train)?, encode(&files[1])?, encode(&files[2])?];
-            return Ok((named(files), CtrData { train, validation, test }));
+            let [train, validation, test] = files.each_ref().map(encode);
+            let data = CtrData { train: train?, validation: validation?, test: test? };
+            return Ok((files[0].display().to_string(), data));
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
         let label = format!("{}, ratings of 4 and 5 against 1 and 2, {:?} split", name.label(), self.split);
@@ -265,7 +274,7 @@ impl Args {
 
     fn tables(&self, file: &PathBuf, columns: &[String]) -> Result<Box<dyn Iterator<Item = Result<Table>>>> {
         #[cfg(feature = "parquet")]
-        if !self.parquet.is_empty() {
+        if self.parquet.is_some() {
             return Ok(Box::new(recsys::features::ParquetTables::open(file, columns)?));
         }
         Ok(Box::new(DelimitedTables::default().read(file, columns)?))

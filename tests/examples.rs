@@ -33,6 +33,12 @@ fn sasrec(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+fn ctr(folder: &Path, args: &[&str]) -> Command {
+    let mut command = example("movielens_ctr");
+    command.current_dir(folder).args(["--report", "report.json"]).args(args);
+    command
+}
+
 fn succeed(mut command: Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stdout = String::from_utf8(stdout).unwrap();
@@ -129,6 +135,97 @@ fn sasrec_on_a_file_of_sequences() {
         let metric = |part: &str| report[part]["recall@10"]["value"].as_f64().unwrap();
         assert!(metric("metrics") > 2.0 * metric("baseline"), "{options:?}: {}", metric("metrics"));
     }
+}
+
+/// Even users like even items: three files of it.
+fn write_clicks(folder: &Path, name: &str, header: &str, line: impl Fn(usize, usize, usize) -> String) {
+    for (part, rows) in [("train", 0..24), ("valid", 24..27), ("test", 27..30)] {
+        let of_row = |user| {
+            let line = &line;
+            rows.clone()
+                .map(move |n| (n * 7 + user) % 30)
+                .map(move |item| line(user, item, (user + item + 1) % 2))
+        };
+        let lines: String = (0..30).flat_map(of_row).collect();
+        std::fs::write(folder.join(format!("{part}.{name}")), format!("{header}{lines}")).unwrap();
+    }
+}
+
+const SCHEMA: &str = r#"{
+    "fields": [{"name": "user", "kind": {"categorical": {"vocabulary": {}}}},
+               {"name": "item", "kind": {"categorical": {"hashing": {"n_buckets": 1000}}}},
+               {"name": "price", "kind": {"numeric": "standardized"}}],
+    "labels": [{"column": "click"}],
+    "group": "user"
+}"#;
+
+#[test]
+fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
+    let folder = tempfile::tempdir().unwrap();
+    let auc = |report: &Value, model: usize| {
+        report["models"][model]["metrics"]["metrics"]["auc"]["value"].as_f64().unwrap()
+    };
+    let args =
+        ["--dataset", "synthetic", "--epochs", "3", "--model", "logistic,fm,mmoe", "--plot", "curves.svg"];
+    let stdout = succeed(ctr(folder.path(), &args));
+    assert!(stdout.contains("SYNTHETIC") && stdout.contains("Done in"), "{stdout}");
+    let on_ratings = report(folder.path());
+    assert_eq!((&on_ratings["protocol"], on_ratings["models"].as_array().unwrap().len()), (&"p4".into(), 3));
+    assert!((0..3).all(|model| auc(&on_ratings, model) > 0.6), "{on_ratings}");
+    assert!(std::fs::read_to_string(folder.path().join("curves.svg")).unwrap().contains("<svg"));
+
+    write_clicks(folder.path(), "csv", "user,item,price,click\n", |user, item, click| {
+        format!("u{user},{item},{}.5,{click}\n", item % 3)
+    });
+    std::fs::write(folder.path().join("schema.json"), SCHEMA).unwrap();
+    write_clicks(folder.path(), "libfm", "", |user, item, click| {
+        format!("{click} {user}:1 {}:1\n", 30 + item)
+    });
+    for files in [
+        &["--csv", "train.csv,valid.csv,test.csv", "--schema", "schema.json"][..],
+        &["--libfm", "train.libfm,valid.libfm,test.libfm"],
+    ] {
+        let training =
+            ["--model", "logistic,fm", "--epochs", "60", "--learning-rate", "0.03", "--batch-size", "128"];
+        succeed(ctr(folder.path(), &[files, &training, &["--patience", "60"]].concat()));
+        let report = report(folder.path());
+        let (logistic, fm) = (auc(&report, 0), auc(&report, 1));
+        assert!(fm > 0.9 && logistic < 0.7, "{files:?}: FM {fm}, logistic regression {logistic}");
+    }
+}
+
+#[test]
+fn wrong_tables_are_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("schema.json", SCHEMA);
+    write("good.csv", "user,item,price,click\na,1,2.5,1\nb,2,,0\n");
+    write("bad_number.csv", "user,item,price,click\na,1,2.5,1\nb,2,cheap,0\n");
+    write("no_price.csv", "user,item,click\na,1,1\n");
+    write("good.libfm", "1 0:1 3:1\n0 1:1\n");
+    write("bad.libfm", "1 0:1\n1 0:x\n");
+    for (args, expected) in [
+        (
+            &["--csv", "good.csv,good.csv,bad_number.csv", "--schema", "schema.json"][..],
+            "bad_number.csv, line 3, column price",
+        ),
+        (&["--csv", "no_price.csv,good.csv,good.csv", "--schema", "schema.json"], "no_price.csv"),
+        (&["--csv", "good.csv,good.csv,good.csv", "--schema", "good.csv"], "good.csv, line 1"),
+        (&["--libfm", "good.libfm,bad.libfm,good.libfm"], "bad.libfm, line 2"),
+        (&["--libfm", "good.libfm,nowhere.libfm,good.libfm"], "nowhere.libfm: No such file"),
+        (&["--libfm", "good.libfm,good.libfm,good.libfm", "--model", "din"], "DinConfig::space"),
+        (
+            &["--libfm", "good.libfm,good.libfm,good.libfm", "--model", "mmoe"],
+            "number of labels of a row: expected 2, found 1",
+        ),
+        (&["--dataset", "synthetic", "--learning-rate=-1"], "learning_rate"),
+    ] {
+        let Output { status, stderr, .. } = ctr(folder.path(), args).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!status.success() && stderr.contains(expected), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    assert!(!folder.path().join("report.json").exists());
 }
 
 #[test]

@@ -398,7 +398,7 @@ impl Args {
         let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
         Ok(Measured {
             name,
-            config: RankingModel::settings(&fitted.model),
+            config: fitted.model.spec().settings().clone(),
             history: fitted.history,
             probabilities,
             report,

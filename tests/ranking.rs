@@ -371,3 +371,40 @@ fn settings_out_of_range_are_errors() {
     let other = FeatureSpace::default().with_field("user", 3).unwrap();
     assert!(BstConfig::default().init(&other, 1, &device).is_err(), "no history");
 }
+
+/// Two passes over rows of numbers alone, and over those of a space that holds nothing.
+fn check_without_ids<M: RankingModel + Trainable<Batch = RankingBatch>>(
+    n_labels: usize,
+    init: impl Fn(&FeatureSpace) -> Result<M>,
+) {
+    let space = FeatureSpace::default().with_vectors("title", 2).unwrap();
+    let mut rows = EncodedRows::new(space.clone(), n_labels);
+    for i in 0..20 {
+        let y = f32::from(i % 2 == 0);
+        let (vectors, labels) = ([y - 0.5, 1.0], vec![y; n_labels]);
+        rows.push(EncodedRow { vectors: &vectors, labels: &labels, ..EncodedRow::default() }).unwrap();
+    }
+    let model = fit(init(&space).unwrap(), &rows).unwrap();
+    assert_eq!(auc_of(&model, &rows), 1.0, "{}", model.spec().settings());
+    assert!(init(&FeatureSpace::default()).is_err());
+}
+
+#[test]
+fn rows_may_hold_vectors_alone() {
+    let device = &Device::flex();
+    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+        check_without_ids(1, |space| {
+            LogisticConfig { table_update, ..Default::default() }.init(space, 1, device)
+        });
+        check_without_ids(1, |space| {
+            DeepFmConfig { table_update, mlp: mlp(1), ..Default::default() }.init(space, 1, device)
+        });
+    }
+    check_without_ids(1, |space| WideDeepConfig { mlp: mlp(1), ..Default::default() }.init(space, 1, device));
+    check_without_ids(1, |space| DcnConfig { mlp: mlp(8), ..Default::default() }.init(space, 1, device));
+    check_without_ids(1, |space| FinalMlpConfig::default().init(space, 1, device));
+    check_without_ids(2, |space| MmoeConfig::default().init(space, 1, device));
+    check_without_ids(2, |space| PleConfig::default().init(space, 1, device));
+    check_without_ids(2, |space| EsmmConfig { tower: mlp(1), ..Default::default() }.init(space, 1, device));
+    assert!(FmConfig::default().init(&FeatureSpace::default(), 1, device).is_err());
+}

@@ -53,6 +53,11 @@ impl Embedding {
         self.weight.lazy_shape().dims()
     }
 
+    /// Where the table lies.
+    pub fn device(&self) -> Device {
+        self.weight.lazy_device()
+    }
+
     /// The whole table, `[n, d]`. If it is updated sparsely, no gradient flows into it this way.
     pub fn weight(&self) -> Tensor<2> {
         self.weight.val()

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels::Bags;
 use crate::layers::{Embedding, Init, Linear, TableUpdate, embedding_bag};
@@ -19,20 +20,25 @@ pub struct FieldEmbedding {
 }
 
 impl FieldEmbedding {
-    /// Fresh weights for the fields of a space.
+    /// Fresh weights for the fields of a space, vectors of width `d`; the table's are drawn from N(0, 0.01²).
+    ///
+    /// # Errors
+    /// A width of 0.
     pub fn new(
         space: &FeatureSpace,
         d: usize,
-        init: Init,
         update: TableUpdate,
         rng: &mut Rng,
         device: &Device,
-    ) -> Self {
-        Self {
-            table: Embedding::new([space.n_ids(), d], init, update, rng, device),
+    ) -> Result<Self> {
+        if d == 0 {
+            return Err(Error::config("FieldEmbedding::d", "at least 1", 0));
+        }
+        Ok(Self {
+            table: Embedding::new([space.n_ids(), d], Init::Normal { std: 0.01 }, update, rng, device),
             vectors: space.vector_dims().map(|dim| Linear::new(dim, d, rng, device)).collect(),
             d,
-        }
+        })
     }
 
     /// The vectors of all fields of each row, first those of ids, then those of vectors.
@@ -43,11 +49,14 @@ impl FieldEmbedding {
     /// # Panics
     /// If the rows are of another space.
     pub fn forward(&self, rows: &EncodedRows) -> Tensor<2> {
-        let (source, ids) = self.table.lookup(rows.ids().to_vec());
-        let bags = Bags::new(rows.starts().to_vec(), ids, rows.weights().to_vec());
         let n_fields = rows.space().n_fields();
-        let mut fields = vec![embedding_bag(source, bags).reshape([rows.n_rows(), n_fields * self.d])];
-        let device = fields[0].device();
+        let mut fields = Vec::with_capacity(1 + self.vectors.len());
+        if n_fields > 0 {
+            let (source, ids) = self.table.lookup(rows.ids().to_vec());
+            let bags = Bags::new(rows.starts().to_vec(), ids, rows.weights().to_vec());
+            fields.push(embedding_bag(source, bags).reshape([rows.n_rows(), n_fields * self.d]));
+        }
+        let device = self.table.device();
         let vectors = Tensor::<2>::from_data(
             TensorData::new(rows.vectors().to_vec(), [rows.n_rows(), rows.space().d_vectors()]),
             &device,
@@ -96,15 +105,20 @@ impl FirstOrder {
     /// # Shapes
     /// - output: `[n_rows, 1]`
     pub fn forward(&self, rows: &EncodedRows) -> Tensor<2> {
-        let (source, ids) = self.table.lookup(rows.ids().to_vec());
-        let n_fields = rows.space().n_fields();
-        let starts = rows.starts().iter().copied().step_by(n_fields).collect();
-        let sums = embedding_bag(source, Bags::new(starts, ids, rows.weights().to_vec()));
-        if rows.space().d_vectors() == 0 {
-            return sums + self.vectors.bias.val().unsqueeze();
+        let (n_fields, d_vectors) = (rows.space().n_fields(), rows.space().d_vectors());
+        let of_ids = || {
+            let (source, ids) = self.table.lookup(rows.ids().to_vec());
+            let starts = rows.starts().iter().copied().step_by(n_fields).collect();
+            embedding_bag(source, Bags::new(starts, ids, rows.weights().to_vec()))
+        };
+        let of_vectors = || {
+            let vectors = TensorData::new(rows.vectors().to_vec(), [rows.n_rows(), d_vectors]);
+            self.vectors.forward(Tensor::from_data(vectors, &self.table.device()))
+        };
+        match (n_fields, d_vectors) {
+            (0, _) => of_vectors(),
+            (_, 0) => of_ids() + self.vectors.bias.val().unsqueeze(),
+            _ => of_ids() + of_vectors(),
         }
-        let shape = [rows.n_rows(), rows.space().d_vectors()];
-        let vectors = Tensor::from_data(TensorData::new(rows.vectors().to_vec(), shape), &sums.device());
-        sums + self.vectors.forward(vectors)
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::losses::{
-    SharedCandidates, binary_cross_entropy, bpr, candidate_logits, gbce_beta,
-    generalized_binary_cross_entropy, keep_hard_negatives, softmax_cross_entropy,
+    SharedCandidates, bpr, candidate_logits, gbce_beta, generalized_binary_cross_entropy,
+    keep_hard_negatives, softmax_cross_entropy,
 };
 
 /// What a retrieval model minimises, and so which negatives its batches need.
@@ -43,13 +43,14 @@ pub enum RetrievalLoss {
         /// Negatives per row.
         n_negatives: usize,
     },
-    /// [`binary_cross_entropy`] with negatives of each row's own.
+    /// [`binary_cross_entropy`](super::binary_cross_entropy) with negatives of each row's own, of s + ln(1/k).
     BinaryCrossEntropy {
         /// Negatives per row.
         n_negatives: usize,
     },
     /// [`generalized_binary_cross_entropy`] with negatives of each row's own and the β of
-    /// [`gbce_beta`].
+    /// [`gbce_beta`], of s + ln(β/k): equal scores cost least at 0 then. Without it a model first learns
+    /// to score everything low, and with hundreds of negatives that is all that its vectors come to hold.
     GeneralizedBinaryCrossEntropy {
         /// Negatives per row.
         n_negatives: usize,
@@ -213,15 +214,44 @@ impl RetrievalLoss {
             ) => {
                 let candidates = vec![positives.reshape([n, 1]), rows.reshape([n, k])];
                 let logits = candidate_logits(queries, items, Tensor::cat(candidates, 1));
-                match *self {
-                    Self::Bpr { .. } => bpr(logits),
-                    Self::GeneralizedBinaryCrossEntropy { t, .. } => {
-                        generalized_binary_cross_entropy(logits, gbce_beta(k, n_items, t))
-                    }
-                    _ => binary_cross_entropy(logits),
-                }
+                let beta = match *self {
+                    Self::Bpr { .. } => return bpr(logits),
+                    Self::GeneralizedBinaryCrossEntropy { t, .. } => gbce_beta(k, n_items, t),
+                    _ => 1.0,
+                };
+                generalized_binary_cross_entropy(logits.add_scalar((beta / k as f64).ln()), beta)
             }
             (loss, negatives) => panic!("{loss:?} does not take {negatives:?}"),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::layers::{id_tensor, read};
+
+    #[test]
+    fn equal_scores_of_binary_losses_cost_least_at_0() {
+        let device = Device::flex();
+        let (n, k, n_items) = (3, 8, 20);
+        for loss in [
+            RetrievalLoss::BinaryCrossEntropy { n_negatives: k },
+            RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: k, t: 0.75 },
+        ] {
+            let at = |score: f64| {
+                let targets = RetrievalTargets {
+                    positives: id_tensor(&vec![0; n], &device),
+                    negatives: Negatives::PerRow(id_tensor(&vec![1; n * k], &device)),
+                    log_q: Tensor::zeros([n_items], &device),
+                    n_items,
+                };
+                let items = Tensor::full([2, 1], score, &device);
+                read(loss.forward(Tensor::ones([n, 1], &device), items, targets)).unwrap()[0]
+            };
+            assert!(at(0.0) < at(0.1).min(at(-0.1)), "{loss}: {} {} {}", at(-0.1), at(0.0), at(0.1));
         }
     }
 }

@@ -72,21 +72,62 @@ pub struct RankingOutput {
     pub embeddings: Tensor<2>,
 }
 
-/// A model of rows of fields: a module that gives each row a logit for each label.
-pub trait RankingModel: Module {
-    /// What the rows hold.
-    fn space(&self) -> &FeatureSpace;
+/// What a ranking model was made for, and from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankingSpec {
+    space: FeatureSpace,
+    n_labels: usize,
+    objective: RankingObjective,
+    settings: serde_json::Value,
+}
 
-    /// The labels of a row that it gives a logit each.
-    fn n_labels(&self) -> usize {
-        1
+impl RankingSpec {
+    /// Of a model of rows of this space, with a logit for each of `n_labels` labels, made from `config`.
+    ///
+    /// # Errors
+    /// A space that holds nothing, no label, or an objective outside its ranges.
+    pub fn new(
+        space: &FeatureSpace,
+        n_labels: usize,
+        objective: &RankingObjective,
+        config: &impl Serialize,
+    ) -> Result<Self> {
+        objective.validate()?;
+        if space.n_fields() + space.vector_dims().len() == 0 {
+            return Err(Error::config("RankingSpec::space", "a space with at least one field", "none"));
+        }
+        if n_labels == 0 {
+            return Err(Error::config("RankingSpec::n_labels", "at least 1", 0));
+        }
+        let (space, objective) = (space.clone(), objective.clone());
+        Ok(Self { space, n_labels, objective, settings: serde_json::json!(config) })
     }
 
-    /// What it minimises.
-    fn objective(&self) -> &RankingObjective;
+    /// What the rows hold.
+    pub fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    /// The labels of a row that the model gives a logit each.
+    pub fn n_labels(&self) -> usize {
+        self.n_labels
+    }
+
+    /// What the model minimises.
+    pub fn objective(&self) -> &RankingObjective {
+        &self.objective
+    }
 
     /// All settings, as JSON: what a checkpoint compares.
-    fn settings(&self) -> serde_json::Value;
+    pub fn settings(&self) -> &serde_json::Value {
+        &self.settings
+    }
+}
+
+/// A model of rows of fields: a module that gives each row a logit for each label.
+pub trait RankingModel: Module {
+    /// What it was made for, and from.
+    fn spec(&self) -> &RankingSpec;
 
     /// The logits of rows of its space; `rng` draws the dropout masks in training and is `None` in inference.
     ///
@@ -100,24 +141,24 @@ impl<M: RankingModel> Trainable for M {
 
     fn loss(&self, batch: RankingBatch) -> Tensor<1> {
         let output = self.forward(&batch.rows, Some(&mut Rng::new(batch.seed)));
-        self.objective().forward(output, &batch.rows)
+        self.spec().objective.forward(output, &batch.rows)
     }
 
     fn settings(&self) -> serde_json::Value {
-        RankingModel::settings(self)
+        self.spec().settings.clone()
     }
 
     fn check_batches(&self, settings: &serde_json::Value) -> Result<()> {
-        let rows_per_group = self.objective().loss.rows_per_group();
-        let (n_labels, n_weights) = (self.n_labels(), self.objective().task_weights.len());
-        if n_weights != 0 && n_weights != n_labels {
+        let RankingSpec { space, n_labels, objective, .. } = self.spec();
+        let (rows_per_group, n_weights) = (objective.loss.rows_per_group(), objective.task_weights.len());
+        if n_weights != 0 && n_weights != *n_labels {
             let expected = format!("none, or one for each of the model's {n_labels} labels");
             return Err(Error::config("RankingObjective::task_weights", expected, n_weights));
         }
         for (field, expected) in [
-            ("space", serde_json::json!(self.space())),
+            ("space", serde_json::json!(space)),
             ("rows_per_group", rows_per_group.into()),
-            ("n_labels", n_labels.into()),
+            ("n_labels", (*n_labels).into()),
         ] {
             if settings.get(field).is_some_and(|found| *found != expected) {
                 let found = settings[field].to_string();
@@ -138,7 +179,7 @@ impl<M: RankingModel> Trainable for M {
 /// Rows of another space; a device that fails to give its numbers back.
 pub fn predict(model: &impl RankingModel, rows: &EncodedRows) -> Result<Vec<f32>> {
     const ROWS_PER_PASS: usize = 8_192;
-    rows.check_space(model.space())?;
+    rows.check_space(&model.spec().space)?;
     let mut probabilities = Vec::with_capacity(rows.n_rows() * rows.n_labels().max(1));
     let all: Vec<usize> = (0..rows.n_rows()).collect();
     for part in all.chunks(ROWS_PER_PASS) {

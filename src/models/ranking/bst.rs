@@ -10,7 +10,7 @@ use crate::layers::{
     TransformerBlock, TransformerBlockConfig, check_dropout, dropout, id_tensor, sequence_embedding,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Bst`].
 ///
@@ -66,11 +66,8 @@ impl BstConfig {
     /// # Errors
     /// A setting outside its range, or a space without a history.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Bst> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("BstConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("BstConfig::d_embedding", "at least 1", 0));
-        }
         if self.n_blocks == 0 {
             return Err(Error::config("BstConfig::n_blocks", "at least 1", 0));
         }
@@ -78,7 +75,6 @@ impl BstConfig {
             return Err(Error::config("BstConfig::space", "a space with a history", "none"));
         };
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
-        let init = Init::Normal { std: 0.01 };
         let block = TransformerBlockConfig::new(d)
             .with_heads(self.n_heads)
             .with_hidden(self.d_hidden)
@@ -86,13 +82,13 @@ impl BstConfig {
             .with_dropout(self.dropout);
         let width = (space.n_fields() + space.vector_dims().len() + 1) * d;
         Ok(Bst {
-            fields: FieldEmbedding::new(space, d, init, update, rng, device),
-            positions: init.param([max_len + 1, d], rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
+            positions: Init::Normal { std: 0.01 }.param([max_len + 1, d], rng, device),
             blocks: (0..self.n_blocks).map(|_| block.init(rng, device)).collect::<Result<_>>()?,
             mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(self.mlp.d_output, 1, rng, device),
             field,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -130,7 +126,7 @@ pub struct Bst {
     #[module(skip)]
     field: usize,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: BstConfig,
 }
@@ -175,16 +171,8 @@ fn behind_histories(lengths: impl Iterator<Item = usize>, n_events: usize) -> Ve
 }
 
 impl RankingModel for Bst {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

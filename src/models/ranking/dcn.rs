@@ -2,13 +2,13 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    Cross, CrossNetwork, FieldEmbedding, Init, Linear, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
+    Cross, CrossNetwork, FieldEmbedding, Linear, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// How the cross network and the perceptron of a [`Dcn`] are joined (Wang et al. 2021, figure 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,11 +75,8 @@ impl DcnConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Dcn> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DcnConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("DcnConfig::d_embedding", "at least 1", 0));
-        }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         let d_deep = self.mlp.d_output;
@@ -88,11 +85,11 @@ impl DcnConfig {
             DcnStructure::Stacked => d_deep,
         };
         Ok(Dcn {
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             cross: CrossNetwork::new(self.cross, self.n_cross, width, rng, device)?,
             mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -122,22 +119,14 @@ pub struct Dcn {
     mlp: Mlp,
     output: Linear,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: DcnConfig,
 }
 
 impl RankingModel for Dcn {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    FieldEmbedding, FirstOrder, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
-    factorization_machine,
+    FieldEmbedding, FirstOrder, Mlp, MlpConfig, TableUpdate, check_dropout, dropout, factorization_machine,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`DeepFm`].
 ///
@@ -53,11 +52,8 @@ impl DeepFmConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<DeepFm> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DeepFmConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("DeepFmConfig::d_embedding", "at least 1", 0));
-        }
         if self.mlp.d_output != 1 {
             return Err(Error::config("DeepFmConfig::mlp", "an output of width 1", self.mlp.d_output));
         }
@@ -65,9 +61,9 @@ impl DeepFmConfig {
         let n_vectors = space.n_fields() + space.vector_dims().len();
         Ok(DeepFm {
             first_order: FirstOrder::new(space, update, rng, device),
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             mlp: self.mlp.init(n_vectors * d, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -93,22 +89,14 @@ pub struct DeepFm {
     fields: FieldEmbedding,
     mlp: Mlp,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: DeepFmConfig,
 }
 
 impl RankingModel for DeepFm {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

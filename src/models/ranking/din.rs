@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig,
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Linear, Mlp, MlpConfig,
     SequenceLayout, TableUpdate, TargetAttention, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Din`].
 ///
@@ -72,11 +72,8 @@ impl DinConfig {
     /// # Errors
     /// A setting outside its range, or a space without a history.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DinConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("DinConfig::d_embedding", "at least 1", 0));
-        }
         let Some((field, _)) = space.history() else {
             return Err(Error::config("DinConfig::space", "a space with a history", "none"));
         };
@@ -87,12 +84,12 @@ impl DinConfig {
         let d_output = self.mlp.d_output + if cross.is_some() { width } else { 0 };
         Ok(Din {
             cross,
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
             mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),
             field,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -128,22 +125,14 @@ pub struct Din {
     #[module(skip)]
     field: usize,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: DinConfig,
 }
 
 impl RankingModel for Din {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

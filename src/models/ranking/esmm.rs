@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    FieldEmbedding, Init, MlpConfig, TableUpdate, Towers, check_dropout, dropout, logit_of_product,
+    FieldEmbedding, MlpConfig, TableUpdate, Towers, check_dropout, dropout, logit_of_product,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Esmm`].
 ///
@@ -56,20 +56,17 @@ impl EsmmConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Esmm> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("EsmmConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("EsmmConfig::d_embedding", "at least 1", 0));
-        }
         if self.n_labels < 2 {
             return Err(Error::config("EsmmConfig::n_labels", "at least 2", self.n_labels));
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         Ok(Esmm {
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             towers: Towers::new(self.n_labels, &self.tower, width, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -97,26 +94,14 @@ pub struct Esmm {
     fields: FieldEmbedding,
     towers: Towers,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: EsmmConfig,
 }
 
 impl RankingModel for Esmm {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn n_labels(&self) -> usize {
-        self.config.n_labels
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

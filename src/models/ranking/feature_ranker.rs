@@ -35,7 +35,7 @@ impl<M: RankingModel> FeatureRanker<M> {
             let what = "number of users' rows, with one for strangers";
             return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
         }
-        ranker.users.check_space(ranker.model.space())?;
+        ranker.users.check_space(ranker.model.spec().space())?;
         ranker.users.join(0, &ranker.user_fields, &ranker.items, &[], &[])?;
         Ok(ranker)
     }

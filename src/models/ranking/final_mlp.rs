@@ -8,7 +8,7 @@ use crate::layers::{
     BilinearFusion, FieldEmbedding, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`FinalMlp`].
 ///
@@ -65,15 +65,12 @@ impl FinalMlpConfig {
     /// # Errors
     /// A setting outside its range, or a context that is no field of the space.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<FinalMlp> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("FinalMlpConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("FinalMlpConfig::d_embedding", "at least 1", 0));
-        }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         Ok(FinalMlp {
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             gates: (0..2).map(|i| self.gate(i, space, width, rng, device)).collect::<Result<_>>()?,
             mlps: self
                 .mlps
@@ -87,7 +84,7 @@ impl FinalMlpConfig {
                 rng,
                 device,
             )?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -148,7 +145,7 @@ pub struct FinalMlp {
     mlps: Vec<Mlp>,
     fusion: BilinearFusion,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: FinalMlpConfig,
 }
@@ -180,16 +177,8 @@ impl Gate {
 }
 
 impl RankingModel for FinalMlp {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

@@ -2,11 +2,11 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{FieldEmbedding, FirstOrder, Init, TableUpdate, factorization_machine};
+use crate::layers::{FieldEmbedding, FirstOrder, TableUpdate, factorization_machine};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Fm`].
 ///
@@ -38,15 +38,12 @@ impl FmConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Fm> {
-        self.objective.validate()?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("FmConfig::d_embedding", "at least 1", 0));
-        }
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         Ok(Fm {
             first_order: FirstOrder::new(space, update, rng, device),
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
-            space: space.clone(),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
+            spec,
             config: self.clone(),
         })
     }
@@ -61,22 +58,14 @@ pub struct Fm {
     first_order: FirstOrder,
     fields: FieldEmbedding,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: FmConfig,
 }
 
 impl RankingModel for Fm {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, _rng: Option<&mut Rng>) -> RankingOutput {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{FieldEmbedding, HiddenNorm, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
+use crate::layers::{FieldEmbedding, HiddenNorm, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`InteractionMlp`].
 ///
@@ -58,11 +58,8 @@ impl InteractionMlpConfig {
     /// # Errors
     /// A setting outside its range, or a space without one of the fields.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<InteractionMlp> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("InteractionMlpConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("InteractionMlpConfig::d_embedding", "at least 1", 0));
-        }
         if self.mlp.d_output != 1 {
             let found = self.mlp.d_output;
             return Err(Error::config("InteractionMlpConfig::mlp", "an output of width 1", found));
@@ -75,9 +72,9 @@ impl InteractionMlpConfig {
         Ok(InteractionMlp {
             user: field("InteractionMlpConfig::user", &self.user)?,
             item: field("InteractionMlpConfig::item", &self.item)?,
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             mlp: self.mlp.init((n_vectors + 1) * d, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -108,22 +105,14 @@ pub struct InteractionMlp {
     #[module(skip)]
     item: usize,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: InteractionMlpConfig,
 }
 
 impl RankingModel for InteractionMlp {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FirstOrder, TableUpdate};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Logistic`].
 ///
@@ -29,11 +29,11 @@ impl LogisticConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Logistic> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         let rng = &mut Rng::stream(seed, &[0]);
         Ok(Logistic {
             first_order: FirstOrder::new(space, self.table_update, rng, device),
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -44,22 +44,14 @@ impl LogisticConfig {
 pub struct Logistic {
     first_order: FirstOrder,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: LogisticConfig,
 }
 
 impl RankingModel for Logistic {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, _rng: Option<&mut Rng>) -> RankingOutput {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    FieldEmbedding, Init, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout, dropout,
+    FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Mmoe`].
 ///
@@ -64,11 +64,8 @@ impl MmoeConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Mmoe> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("MmoeConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("MmoeConfig::d_embedding", "at least 1", 0));
-        }
         if self.n_experts == 0 || self.d_expert == 0 {
             let found = format!("{} of width {}", self.n_experts, self.d_expert);
             return Err(Error::config("MmoeConfig::n_experts", "at least one expert of width 1", found));
@@ -77,10 +74,10 @@ impl MmoeConfig {
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         let (n_experts, d_expert, n_labels) = (self.n_experts, self.d_expert, self.n_labels);
         Ok(Mmoe {
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             experts: MixtureOfExperts::new(width, n_experts, d_expert, n_labels, rng, device),
             towers: Towers::new(n_labels, &self.tower, d_expert, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -109,26 +106,14 @@ pub struct Mmoe {
     experts: MixtureOfExperts,
     towers: Towers,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: MmoeConfig,
 }
 
 impl RankingModel for Mmoe {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn n_labels(&self) -> usize {
-        self.config.n_labels
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

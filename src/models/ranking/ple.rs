@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    Activation, FieldEmbedding, Init, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout,
-    mix_experts,
+    Activation, FieldEmbedding, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout, mix_experts,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Ple`].
 ///
@@ -73,11 +72,8 @@ impl PleConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Ple> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("PleConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("PleConfig::d_embedding", "at least 1", 0));
-        }
         for (field, n) in [
             ("PleConfig::n_levels", self.n_levels),
             ("PleConfig::n_task_experts", self.n_task_experts),
@@ -97,9 +93,9 @@ impl PleConfig {
         let levels = (0..self.n_levels).map(level).collect();
         Ok(Ple {
             levels,
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             towers: Towers::new(self.n_labels, &self.tower, self.d_expert, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -131,7 +127,7 @@ pub struct Ple {
     levels: Vec<Extraction>,
     towers: Towers,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: PleConfig,
 }
@@ -189,20 +185,8 @@ impl Extraction {
 }
 
 impl RankingModel for Ple {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn n_labels(&self) -> usize {
-        self.config.n_labels
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{FieldEmbedding, FirstOrder, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
+use crate::layers::{FieldEmbedding, FirstOrder, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput};
+use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`WideDeep`].
 ///
@@ -50,11 +50,8 @@ impl WideDeepConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<WideDeep> {
-        self.objective.validate()?;
+        let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("WideDeepConfig::dropout", self.dropout)?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("WideDeepConfig::d_embedding", "at least 1", 0));
-        }
         if self.mlp.d_output != 1 {
             return Err(Error::config("WideDeepConfig::mlp", "an output of width 1", self.mlp.d_output));
         }
@@ -62,9 +59,9 @@ impl WideDeepConfig {
         let n_vectors = space.n_fields() + space.vector_dims().len();
         Ok(WideDeep {
             first_order: FirstOrder::new(space, update, rng, device),
-            fields: FieldEmbedding::new(space, d, Init::Normal { std: 0.01 }, update, rng, device),
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             mlp: self.mlp.init(n_vectors * d, rng, device)?,
-            space: space.clone(),
+            spec,
             config: self.clone(),
         })
     }
@@ -91,22 +88,14 @@ pub struct WideDeep {
     fields: FieldEmbedding,
     mlp: Mlp,
     #[module(skip)]
-    space: FeatureSpace,
+    spec: RankingSpec,
     #[module(skip)]
     config: WideDeepConfig,
 }
 
 impl RankingModel for WideDeep {
-    fn space(&self) -> &FeatureSpace {
-        &self.space
-    }
-
-    fn objective(&self) -> &RankingObjective {
-        &self.config.objective
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!(self.config)
+    fn spec(&self) -> &RankingSpec {
+        &self.spec
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {

@@ -15,20 +15,21 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use ctr_data::{CtrData, CtrSplit, movielens};
+use ctr_data::{Catalogue, CtrData, CtrSplit, USER_FIELDS, movielens};
 use device::DeviceName;
 use files::write_whole;
 use recsys::features::{DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
 use recsys::layers::{Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
 use recsys::models::ranking::{
-    BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FinalMlpConfig, FmConfig,
+    BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
     InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
 };
 use recsys::prelude::*;
+use recsys::rng::Rng;
 use recsys::training::{
     History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable,
     Trainer, TrainingConfig, predict,
@@ -168,6 +169,8 @@ struct Measured {
     probabilities: Vec<f32>,
     report: ClassificationReport,
     rows_per_second: f64,
+    /// The median and the 99th percentile of a request.
+    latency: Option<[Duration; 2]>,
 }
 
 fn main() -> ExitCode {
@@ -223,6 +226,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                     "metrics": model.report,
                     "history": model.history,
                     "train_rows_per_s": model.rows_per_second,
+                    "request_p50_ms": model.latency.map(|latency| 1e3 * latency[0].as_secs_f64()),
+                    "request_p99_ms": model.latency.map(|latency| 1e3 * latency[1].as_secs_f64()),
                 })
             })
             .collect();
@@ -246,7 +251,7 @@ impl Args {
         if let Some(Files(files)) = &self.libfm {
             let reader = Libfm::fit(&files[0])?;
             let [train, validation, test] = files.each_ref().map(|file| reader.read(file));
-            let data = CtrData { train: train?, validation: validation?, test: test? };
+            let data = CtrData { train: train?, validation: validation?, test: test?, catalogue: None };
             return Ok((files[0].display().to_string(), data));
         }
         if let Some(path) = &self.schema {
@@ -264,7 +269,7 @@ impl Args {
                 Ok(rows)
             };
             let [train, validation, test] = files.each_ref().map(encode);
-            let data = CtrData { train: train?, validation: validation?, test: test? };
+            let data = CtrData { train: train?, validation: validation?, test: test?, catalogue: None };
             return Ok((files[0].display().to_string(), data));
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
@@ -363,7 +368,7 @@ impl Args {
     }
 
     /// Trains a model, keeps the weights of the epoch with the best validation AUC, and measures it on the test rows.
-    fn fit<M: RankingModel + Trainable<Batch = RankingBatch>>(
+    fn fit<M: RankingModel + Trainable<Batch = RankingBatch> + Sync>(
         &self,
         name: ModelName,
         model: M,
@@ -390,21 +395,61 @@ impl Args {
             let auc = auc.map(|auc| ("auc".to_owned(), auc));
             Ok(auc.into_iter().chain([("log loss".to_owned(), log_loss)]).collect())
         })?;
-        println!("{}\n", fitted.history);
+        println!("{}", fitted.history);
         let trained: f64 =
             fitted.history.epochs.iter().map(|epoch| epoch.seconds - epoch.validation_seconds).sum();
         let n_rows = (fitted.history.epochs.len() * data.train.n_rows()) as f64;
         let probabilities = first_label(predict(&fitted.model, &data.test)?, &data.test);
         let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
+        let config = fitted.model.spec().settings().clone();
+        let rows_per_second = n_rows / trained;
+        println!("  {rows_per_second:.0} rows a second");
+        let latency = match &data.catalogue {
+            Some(catalogue) => Some(latency(fitted.model, catalogue, self.seed)?),
+            None => None,
+        };
+        if let Some([p50, p99]) = latency.map(|times| times.map(|time| 1e3 * time.as_secs_f64())) {
+            println!("  One user, {CANDIDATES} films: p50 {p50:.2} ms, p99 {p99:.2} ms");
+        }
+        println!();
         Ok(Measured {
             name,
-            config: fitted.model.spec().settings().clone(),
+            config,
             history: fitted.history,
             probabilities,
             report,
-            rows_per_second: n_rows / trained,
+            rows_per_second,
+            latency,
         })
     }
+}
+
+/// The films of a request.
+const CANDIDATES: usize = 1_000;
+
+/// The median and the 99th percentile of the time that it takes to score films for a user.
+fn latency<M: RankingModel + Sync>(model: M, catalogue: &Catalogue, seed: u64) -> Result<[Duration; 2]> {
+    const WARM_UP: usize = 20;
+    const REQUESTS: usize = 500;
+    let Catalogue { users, items, liked } = catalogue;
+    let known = |name: &&str| users.space().field(name).is_some();
+    let user_fields: Vec<&str> = USER_FIELDS.into_iter().filter(known).collect();
+    let ranker = FeatureRanker::new(model, users.clone(), items.clone(), &user_fields)?;
+    let mut rng = Rng::new(seed);
+    let mut times = Vec::with_capacity(REQUESTS);
+    for request in 0..WARM_UP + REQUESTS {
+        let user = rng.below(liked.len());
+        let candidates: Vec<ItemId> =
+            (0..CANDIDATES).map(|_| ItemId(rng.below(items.n_rows()) as u32)).collect();
+        let query = Query::new(&liked[user]).with_user(UserId(user as u32));
+        let start = Instant::now();
+        ranker.score(&query, &candidates)?;
+        if request >= WARM_UP {
+            times.push(start.elapsed());
+        }
+    }
+    times.sort();
+    Ok([times[REQUESTS / 2], times[REQUESTS * 99 / 100]])
 }
 
 /// The probability of the first label of each row.

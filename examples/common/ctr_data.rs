@@ -3,7 +3,6 @@
 //! whether they love it: a rating of 5.
 
 use clap::ValueEnum;
-use recsys::data::{ItemTable, UserTable};
 use recsys::features::{Column, EncodedRows, FeatureEncoder, FieldKind, Ids, Pooling, Schema, Table};
 use recsys::prelude::*;
 
@@ -31,7 +30,23 @@ pub struct CtrData {
     pub train: EncodedRows,
     pub validation: EncodedRows,
     pub test: EncodedRows,
+    /// What requests are answered from; a file of rows does not say.
+    pub catalogue: Option<Catalogue>,
 }
+
+/// What is known of each user and film, apart.
+#[derive(Clone)]
+pub struct Catalogue {
+    /// A row for each user, and one for strangers.
+    pub users: EncodedRows,
+    /// A row for each film.
+    pub items: EncodedRows,
+    /// What each user liked, the latest last.
+    pub liked: Vec<Vec<ItemId>>,
+}
+
+/// The fields of a user's row.
+pub const USER_FIELDS: [&str; 5] = ["user", "gender", "age", "occupation", "zip"];
 
 impl CtrData {
     /// The same with the first labels only.
@@ -43,6 +58,7 @@ impl CtrData {
             train: self.train.with_first_labels(n_labels)?,
             validation: self.validation.with_first_labels(n_labels)?,
             test: self.test.with_first_labels(n_labels)?,
+            catalogue: self.catalogue,
         })
     }
 }
@@ -59,13 +75,34 @@ pub fn movielens(dataset: &Dataset, split: CtrSplit, seed: u64) -> Result<CtrDat
         CtrSplit::Random => Split::at_random(&rows, ratios, seed)?,
         CtrSplit::Time => Split::by_time(&rows, ratios)?,
     };
-    let table = |rows: &Interactions| table(rows, dataset.user_table(), dataset.item_table(), &liked);
+    let table = |rows: &Interactions| {
+        let rating = Column::numbers(rows.values().iter().map(|&value| f64::from(value)))?;
+        let pairs: Vec<_> = rows.iter().map(|row| (Some(row.user), Some(row.item))).collect();
+        table(&pairs, liked.before(rows)?, dataset)?.with_column("rating", rating)
+    };
     let train = table(&parts.train)?;
     let encoder = FeatureEncoder::fit(schema(dataset), [Ok(&train)])?;
     Ok(CtrData {
         train: encoder.encode(&train)?,
         validation: encoder.encode(&table(&parts.validation)?)?,
         test: encoder.encode(&table(&parts.test)?)?,
+        catalogue: Some(catalogue(&encoder, dataset, &liked)?),
+    })
+}
+
+/// The users and films of a data set, as the encoder of its training rows encodes them.
+fn catalogue(encoder: &FeatureEncoder, dataset: &Dataset, liked: &Likes) -> Result<Catalogue> {
+    let (n_users, n_items) = (dataset.interactions().n_users(), dataset.interactions().n_items());
+    let encode = |pairs: &[(Option<UserId>, Option<ItemId>)]| {
+        let nothing = Column::lists(Column::ints([0; 0]), pairs.iter().map(|_| 0..0))?;
+        encoder.encode_features(&table(pairs, nothing, dataset)?)
+    };
+    let users: Vec<_> = (0..n_users as u32).map(|user| (Some(UserId(user)), None)).collect();
+    let items: Vec<_> = (0..n_items as u32).map(|item| (None, Some(ItemId(item)))).collect();
+    Ok(Catalogue {
+        users: encode(&[users, vec![(None, None)]].concat())?,
+        items: encode(&items)?,
+        liked: (0..n_users).map(|user| liked.of(user)).collect(),
     })
 }
 
@@ -88,37 +125,35 @@ fn schema(dataset: &Dataset) -> Schema {
         .with_group("user")
 }
 
-fn table(
-    rows: &Interactions,
-    users: Option<&UserTable>,
-    items: Option<&ItemTable>,
-    liked: &Likes,
-) -> Result<Table> {
-    let ints = |ids: Vec<u32>| Column::ints(ids.into_iter().map(i64::from));
+/// A row for each user and film, of which either may be missing, with what the user had liked.
+fn table(pairs: &[(Option<UserId>, Option<ItemId>)], liked: Column, dataset: &Dataset) -> Result<Table> {
+    let users = || pairs.iter().map(|pair| pair.0);
+    let items = || pairs.iter().map(|pair| pair.1);
     let mut table = Table::default()
-        .with_column("user", ints(rows.users().iter().map(|user| user.0).collect()))?
-        .with_column("item", ints(rows.items().iter().map(|item| item.0).collect()))?
-        .with_column("rating", Column::numbers(rows.values().iter().map(|&value| f64::from(value)))?)?
-        .with_column("liked", liked.before(rows)?)?;
-    if let Some(users) = users {
+        .with_column("user", Column::ints(users().map(|user| Some(i64::from(user?.0)))))?
+        .with_column("item", Column::ints(items().map(|item| Some(i64::from(item?.0)))))?
+        .with_column("liked", liked)?;
+    if let Some(known) = dataset.user_table() {
         let of_users = |texts: &[String]| {
-            let text = |user: &UserId| Some(texts[user.index()].as_str()).filter(|text| !text.is_empty());
-            Column::texts(rows.users().iter().map(text))
+            let text =
+                |user: Option<UserId>| Some(texts[user?.index()].as_str()).filter(|text| !text.is_empty());
+            Column::texts(users().map(text))
         };
-        let age = |user: &UserId| users.ages()[user.index()].map(i64::from);
+        let age = |user: Option<UserId>| known.ages()[user?.index()].map(i64::from);
         table = table
-            .with_column("gender", of_users(users.genders()))?
-            .with_column("age", Column::ints(rows.users().iter().map(age)))?
-            .with_column("occupation", of_users(users.occupations()))?
-            .with_column("zip", of_users(users.zip_codes()))?;
+            .with_column("gender", of_users(known.genders()))?
+            .with_column("age", Column::ints(users().map(age)))?
+            .with_column("occupation", of_users(known.occupations()))?
+            .with_column("zip", of_users(known.zip_codes()))?;
     }
-    if let Some(items) = items {
-        let year = |item: &ItemId| items.years()[item.index()].map(i64::from);
-        let genres =
-            |item: &ItemId| items.genres().row(*item).iter().map(|&genre| genre.into()).collect::<Vec<i64>>();
+    if let Some(known) = dataset.item_table() {
+        let year = |item: Option<ItemId>| known.years()[item?.index()].map(i64::from);
+        let genres = |item: Option<ItemId>| {
+            Some(known.genres().row(item?).iter().map(|&genre| genre.into()).collect::<Vec<i64>>())
+        };
         table = table
-            .with_column("genres", Column::int_lists(rows.items().iter().map(genres)))?
-            .with_column("year", Column::ints(rows.items().iter().map(year)))?;
+            .with_column("genres", Column::int_lists(items().map(genres)))?
+            .with_column("year", Column::ints(items().map(year)))?;
     }
     Ok(table)
 }
@@ -142,6 +177,11 @@ impl Likes {
             items: liked.iter().map(|row| row.item.0.into()).collect(),
             times: liked.iter().map(|row| row.timestamp).collect(),
         }
+    }
+
+    fn of(&self, user: usize) -> Vec<ItemId> {
+        let items = &self.items[self.starts[user]..self.starts[user + 1]];
+        items.iter().map(|&item| ItemId(item as u32)).collect()
     }
 
     /// For each row what its user had liked before it: at an earlier time, never at the same.

@@ -31,8 +31,8 @@ use recsys::models::ranking::{
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::training::{
-    History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable,
-    Trainer, TrainingConfig, predict,
+    History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, RowScorer,
+    Trainable, Trainer, TrainingConfig,
 };
 use serde_json::json;
 use source::SourceArgs;
@@ -153,6 +153,9 @@ enum ModelName {
     Ple,
     /// Loved as a step behind liked
     Esmm,
+    /// Gradient-boosted trees
+    #[cfg(feature = "gbdt")]
+    Gbdt,
 }
 
 impl ModelName {
@@ -359,6 +362,8 @@ impl Args {
                     PleConfig { d_embedding, dropout, table_update, objective, ..PleConfig::default() };
                 self.fit(model, config.init(space, seed, device)?, data)
             }
+            #[cfg(feature = "gbdt")]
+            ModelName::Gbdt => self.fit_trees(data),
             ModelName::Esmm => {
                 let config =
                     EsmmConfig { d_embedding, dropout, table_update, objective, ..EsmmConfig::default() };
@@ -389,7 +394,7 @@ impl Args {
         let batches = RankingBatches::new(data.train.clone(), self.batch_size, self.seed)?;
         let validation = Truth::new(&data.validation);
         let fitted = Trainer::new(config)?.fit(model, &batches, |model: &M| {
-            let probabilities = first_label(predict(model, &data.validation)?, &data.validation);
+            let probabilities = probabilities(model, &data.validation)?;
             let auc = recsys::metrics::auc(&validation.labels, &probabilities)?;
             let log_loss = recsys::metrics::log_loss(&validation.labels, &probabilities)?;
             let auc = auc.map(|auc| ("auc".to_owned(), auc));
@@ -399,28 +404,43 @@ impl Args {
         let trained: f64 =
             fitted.history.epochs.iter().map(|epoch| epoch.seconds - epoch.validation_seconds).sum();
         let n_rows = (fitted.history.epochs.len() * data.train.n_rows()) as f64;
-        let probabilities = first_label(predict(&fitted.model, &data.test)?, &data.test);
-        let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
         let config = fitted.model.spec().settings().clone();
-        let rows_per_second = n_rows / trained;
+        self.tested(name, fitted.model, config, fitted.history, n_rows / trained, data)
+    }
+
+    /// Grows trees on the training rows.
+    #[cfg(feature = "gbdt")]
+    fn fit_trees(&self, data: &CtrData) -> Result<Measured> {
+        println!("gbdt");
+        let start = Instant::now();
+        let config = recsys::models::ranking::GbdtConfig { seed: self.seed, ..Default::default() };
+        let trees = config.fit(&data.train)?;
+        let rows_per_second = data.train.n_rows() as f64 / start.elapsed().as_secs_f64();
+        self.tested("gbdt".into(), trees, json!(config), History::default(), rows_per_second, data)
+    }
+
+    /// Measures a model on the test rows, and the time of a request.
+    fn tested<M: RowScorer>(
+        &self,
+        name: String,
+        model: M,
+        config: serde_json::Value,
+        history: History,
+        rows_per_second: f64,
+        data: &CtrData,
+    ) -> Result<Measured> {
+        let probabilities = probabilities(&model, &data.test)?;
+        let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
         println!("  {rows_per_second:.0} rows a second");
         let latency = match &data.catalogue {
-            Some(catalogue) => Some(latency(fitted.model, catalogue, self.seed)?),
+            Some(catalogue) => Some(latency(model, catalogue, self.seed)?),
             None => None,
         };
         if let Some([p50, p99]) = latency.map(|times| times.map(|time| 1e3 * time.as_secs_f64())) {
             println!("  One user, {CANDIDATES} films: p50 {p50:.2} ms, p99 {p99:.2} ms");
         }
         println!();
-        Ok(Measured {
-            name,
-            config,
-            history: fitted.history,
-            probabilities,
-            report,
-            rows_per_second,
-            latency,
-        })
+        Ok(Measured { name, config, history, probabilities, report, rows_per_second, latency })
     }
 }
 
@@ -428,7 +448,7 @@ impl Args {
 const CANDIDATES: usize = 1_000;
 
 /// The median and the 99th percentile of the time that it takes to score films for a user.
-fn latency<M: RankingModel + Sync>(model: M, catalogue: &Catalogue, seed: u64) -> Result<[Duration; 2]> {
+fn latency<M: RowScorer>(model: M, catalogue: &Catalogue, seed: u64) -> Result<[Duration; 2]> {
     const WARM_UP: usize = 20;
     const REQUESTS: usize = 500;
     let Catalogue { users, items, liked } = catalogue;
@@ -453,8 +473,15 @@ fn latency<M: RankingModel + Sync>(model: M, catalogue: &Catalogue, seed: u64) -
 }
 
 /// The probability of the first label of each row.
-fn first_label(probabilities: Vec<f32>, rows: &EncodedRows) -> Vec<f32> {
-    probabilities.into_iter().step_by(rows.n_labels()).collect()
+fn probabilities(model: &impl RowScorer, rows: &EncodedRows) -> Result<Vec<f32>> {
+    const ROWS_PER_PASS: usize = 8_192;
+    let mut probabilities = Vec::with_capacity(rows.n_rows());
+    let all: Vec<usize> = (0..rows.n_rows()).collect();
+    for part in all.chunks(ROWS_PER_PASS) {
+        let scores = model.score_rows(&rows.select(part))?;
+        probabilities.extend(scores.into_iter().map(|score| 1.0 / (1.0 + (-score).exp())));
+    }
+    Ok(probabilities)
 }
 
 /// What was so, beside what a model says: the first label.

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::features::FeatureSpace;
 
@@ -24,6 +26,9 @@ pub struct EncodedRows {
     labels: Vec<f32>,
     /// Whose row it is, for measures within groups.
     groups: Vec<u32>,
+    /// For each field, those of ids before those of vectors, whether all rows are known to hold the same; empty where
+    /// nothing is known.
+    shared: Vec<bool>,
 }
 
 /// One row of [`EncodedRows`], to be added.
@@ -107,6 +112,7 @@ impl EncodedRows {
         }
         self.labels.extend_from_slice(row.labels);
         self.groups.push(row.group);
+        self.shared.clear();
         Ok(())
     }
 
@@ -145,6 +151,7 @@ impl EncodedRows {
         self.vectors.extend_from_slice(&other.vectors);
         self.labels.extend_from_slice(&other.labels);
         self.groups.extend_from_slice(&other.groups);
+        self.shared.clear();
         Ok(())
     }
 
@@ -233,6 +240,16 @@ impl EncodedRows {
         &self.events[range[0] as usize..range[1] as usize]
     }
 
+    /// The events that histories are parts of, one user's behind another's.
+    pub fn events(&self) -> &[u32] {
+        &self.events
+    }
+
+    /// The part of the [events](Self::events) that is the history of each row; nothing in a space without.
+    pub fn histories(&self) -> impl ExactSizeIterator<Item = Range<usize>> {
+        self.histories.iter().map(|&[start, end]| start as usize..end as usize)
+    }
+
     /// The labels, `[n_rows, n_labels]`.
     pub fn labels(&self) -> &[f32] {
         &self.labels
@@ -241,6 +258,12 @@ impl EncodedRows {
     /// Whose row each is.
     pub fn groups(&self) -> &[u32] {
         &self.groups
+    }
+
+    /// Whether all rows hold the same in field `field`, as [`join`](Self::join) knows of a user's candidates; fields of
+    /// vectors are counted behind those of ids.
+    pub fn is_shared(&self, field: usize) -> bool {
+        self.shared.get(field).is_some_and(|&is_shared| is_shared)
     }
 
     /// The same rows with only the first `n_labels` of their labels.
@@ -293,11 +316,16 @@ impl EncodedRows {
         history: &[u32],
     ) -> Result<Self> {
         self.check_space(&other.space)?;
-        let (mut fields, mut vectors) = (vec![false; self.space.n_fields()], Vec::new());
+        let n_fields = self.space.n_fields();
+        let mut shared = vec![false; n_fields + self.space.vector_dims().len()];
+        let mut vectors = Vec::new();
         for name in left {
             match (self.space.field(name), self.space.vectors(name)) {
-                (Some(field), _) => fields[field] = true,
-                (None, Some(range)) => vectors.push(range),
+                (Some(field), _) => shared[field] = true,
+                (None, Some((place, range))) => {
+                    shared[n_fields + place] = true;
+                    vectors.push(range);
+                }
                 (None, None) => return Err(Error::config("EncodedRows::join", "a field of the space", name)),
             }
         }
@@ -308,7 +336,7 @@ impl EncodedRows {
         };
         let d_vectors = self.space.d_vectors();
         for &item in items {
-            for (field, &is_left) in fields.iter().enumerate() {
+            for (field, &is_left) in shared[..n_fields].iter().enumerate() {
                 let (ids, weights) = if is_left { self.bag(row, field) } else { other.bag(item, field) };
                 joined.ids.extend_from_slice(ids);
                 joined.weights.extend_from_slice(weights);
@@ -326,6 +354,7 @@ impl EncodedRows {
             joined.histories = vec![history; items.len()];
         }
         joined.groups = vec![self.groups[row]; items.len()];
+        joined.shared = shared;
         Ok(joined)
     }
 
@@ -354,6 +383,7 @@ impl EncodedRows {
             selected.labels.extend_from_slice(&self.labels[row * self.n_labels..(row + 1) * self.n_labels]);
             selected.groups.push(self.groups[row]);
         }
+        selected.shared.clone_from(&self.shared);
         selected
     }
 }

@@ -158,11 +158,11 @@ impl FeatureSpace {
         self.vector_dims().sum()
     }
 
-    /// Where the field of vectors with this name stands among the numbers of all of them.
-    pub fn vectors(&self, name: &str) -> Option<std::ops::Range<usize>> {
+    /// The position of the field of vectors with this name, and where it stands among the numbers of all of them.
+    pub fn vectors(&self, name: &str) -> Option<(usize, std::ops::Range<usize>)> {
         let place = self.vectors.iter().position(|vectors| vectors.name == name)?;
         let start = self.vector_dims().take(place).sum();
-        Some(start..start + self.vectors[place].dim)
+        Some((place, start..start + self.vectors[place].dim))
     }
 
     /// The position of the field whose ids stand in the history, and the most that stand there.

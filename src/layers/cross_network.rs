@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::{Init, Linear};
+use crate::layers::{Init, Linear, SharedColumns};
 use crate::rng::Rng;
 
 /// How a [`CrossNetwork`] mixes a layer's input into the next.
@@ -66,16 +66,32 @@ impl CrossNetwork {
     /// - x0: `[n, d]`
     /// - output: `[n, d]`
     pub fn forward(&self, x0: Tensor<2>) -> Tensor<2> {
+        self.forward_shared(x0, &SharedColumns::default())
+    }
+
+    /// As [`forward`](Self::forward), with what the first layer's matrix makes of columns that are the same in all rows
+    /// computed once.
+    pub fn forward_shared(&self, x0: Tensor<2>, columns: &SharedColumns) -> Tensor<2> {
         let mut x = x0.clone();
         for weights in &self.vectors {
             x = cross_vector(x0.clone(), x, weights.val());
         }
+        #[cfg(feature = "flex")]
+        if kernels::fused(&x) && self.factors.is_empty() && !self.matrices.is_empty() && columns.is_empty() {
+            let of_all = |f: fn(&Linear) -> Tensor<2>| Tensor::cat(self.matrices.iter().map(f).collect(), 0);
+            let (w, b) = (of_all(|layer| layer.weight.val()), of_all(|layer| layer.bias.val().unsqueeze()));
+            return kernels::apply_3(kernels::CrossMatrices, x, w, b);
+        }
         for (l, matrix) in self.matrices.iter().enumerate() {
-            let narrowed = match self.factors.get(l) {
-                Some(factor) => x.clone().matmul(factor.val()),
-                None => x.clone(),
+            let product = match self.factors.get(l) {
+                Some(factor) => matrix.forward(x.clone().matmul(factor.val())),
+                None if l == 0 => {
+                    let (own, first) = columns.split(x.clone(), matrix);
+                    first.forward(own)
+                }
+                None => matrix.forward(x.clone()),
             };
-            x = multiply_add(x0.clone(), matrix.forward(narrowed), x);
+            x = multiply_add(x0.clone(), product, x);
         }
         x
     }
@@ -126,6 +142,35 @@ mod tests {
                 |x| multiply_add(matrix(&x[0], n), matrix(&x[1], n), matrix(&x[2], n)).reshape([n * d]),
                 |x| (0..n * d).map(|i| x[0][i] * x[1][i] + x[2][i]).collect(),
             );
+        }
+    }
+
+    #[test]
+    fn matrices_in_one_kernel_are_layer_after_layer() {
+        let device = Device::flex().autodiff();
+        for (n, d, n_layers) in [(1, 1, 1), (5, 7, 2), (300, 20, 3), (0, 4, 2)] {
+            let network = CrossNetwork::new(Cross::Matrix, n_layers, d, &mut Rng::new(1), &device).unwrap();
+            let run = || {
+                let x = burn::tensor::TensorData::new(normal(n * d, 1), [n, d]);
+                let x = Tensor::<2>::from_data(x, &device).require_grad();
+                let y = network.forward(x.clone());
+                let gradients = y.clone().square().sum().backward();
+                let of_weights = network.matrices.iter().flat_map(|layer| {
+                    [
+                        layer.weight.val().grad(&gradients).unwrap().flatten::<1>(0, 1),
+                        layer.bias.val().grad(&gradients).unwrap(),
+                    ]
+                });
+                let mut all = vec![y.inner().flatten::<1>(0, 1), x.grad(&gradients).unwrap().flatten(0, 1)];
+                all.extend(of_weights);
+                all.into_iter().map(|x| crate::layers::read(x).unwrap()).collect::<Vec<_>>()
+            };
+            for (fused, composed) in run().iter().zip(kernels::composed(run)) {
+                assert_eq!(fused.len(), composed.len());
+                let largest = composed.iter().fold(1.0f32, |largest, y| largest.max(y.abs()));
+                let distance = fused.iter().zip(&composed).fold(0.0f32, |d, (x, y)| d.max((x - y).abs()));
+                assert!(distance <= 1e-5 * largest, "{n} {d} {n_layers}: {distance} of {largest}");
+            }
         }
     }
 

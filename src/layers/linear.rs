@@ -42,6 +42,30 @@ impl Linear {
         linear(x, self.weight.val(), self.bias.val(), None)
     }
 
+    /// x W + b for rows x whose columns lie in several tensors, one behind another.
+    ///
+    /// # Shapes
+    /// - parts: `[n, d_i]` with Σ d_i = d_input
+    /// - output: `[n, d_output]`
+    ///
+    /// # Panics
+    /// If the parts have another width together.
+    pub fn forward_parts(&self, parts: impl IntoIterator<Item = Tensor<2>>) -> Tensor<2> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let [d_input, _] = weight.dims();
+        let mut start = 0;
+        let mut product = |part: Tensor<2>, bias| {
+            let [_, width] = part.dims();
+            start += width;
+            linear(part, weight.clone().narrow(0, start - width, width), bias, None)
+        };
+        let mut parts = parts.into_iter();
+        let first = parts.next().map(|part| product(part, bias.clone()));
+        let all = parts.fold(first, |sum, part| sum.map(|sum| sum + product(part, bias.zeros_like())));
+        assert!(start == d_input, "parts of {start} columns meet weights of {d_input} rows");
+        all.unwrap_or_else(|| unreachable!("there is a first part, for there is an input"))
+    }
+
     /// a(x W + b), with the activation a.
     ///
     /// # Shapes
@@ -111,6 +135,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn columns_may_come_in_parts() {
+        let device = Device::flex();
+        let layer = Linear::new(5, 3, &mut Rng::new(1), &device);
+        let x = Tensor::<2>::from_data(TensorData::new(normal(20, 2), [4, 5]), &device);
+        let parts = [(0, 2), (2, 1), (3, 2)].map(|(start, width)| x.clone().narrow(1, start, width));
+        let [found, expected] = [layer.forward_parts(parts), layer.forward(x)];
+        let [found, expected] = [found, expected].map(|y| crate::layers::read(y).unwrap());
+        assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
     }
 
     /// The gradients of x, W and b over several parts, only as many as `tracked` asks for.

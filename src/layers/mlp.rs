@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::{Activation, BatchNorm, Dice, LayerNorm, Linear, check_dropout, dropout};
+use crate::layers::{Activation, BatchNorm, Dice, LayerNorm, Linear, SharedColumns, check_dropout, dropout};
 use crate::rng::Rng;
 
 /// How the hidden layers of an [`Mlp`] normalise.
@@ -164,20 +164,41 @@ impl Mlp {
     /// # Shapes
     /// - x: `[n, d_input]`
     /// - output: `[n, d_output]`
-    pub fn forward(&self, mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
+    pub fn forward(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
+        self.forward_from(&self.layers[0], x, rng)
+    }
+
+    /// As [`forward`](Self::forward), with what the first layer makes of columns that are the same in all rows computed
+    /// once.
+    pub fn forward_shared(&self, x: Tensor<2>, columns: &SharedColumns, rng: Option<&mut Rng>) -> Tensor<2> {
+        let (x, first) = columns.split(x, &self.layers[0]);
+        self.forward_from(&first, x, rng)
+    }
+
+    /// All layers, with another one in the place of the first.
+    fn forward_from(&self, first: &Linear, mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
         for l in 0..self.layers.len() {
+            let layer = if l == 0 { first } else { &self.layers[l] };
             x = if l < self.n_activated {
-                dropout(self.activated(l, x, rng.is_some()), self.dropout, rng.as_deref_mut())
+                dropout(self.activated(l, layer, x, rng.is_some()), self.dropout, rng.as_deref_mut())
             } else {
-                self.layers[l].forward(x)
+                layer.forward(x)
             };
         }
         x
     }
 
-    /// Layer `l` with its norm and activation.
-    fn activated(&self, l: usize, x: Tensor<2>, in_training: bool) -> Tensor<2> {
-        let layer = &self.layers[l];
+    /// W and b of each layer and the activation behind all but the last, if that is all there is in inference.
+    #[cfg(feature = "flex")]
+    pub(super) fn plain_layers(&self) -> Option<(Vec<(Tensor<2>, Tensor<1>)>, Activation)> {
+        let n_norms = self.layer_norms.len() + self.batch_norms.len() + self.dices.len();
+        let is_plain = n_norms == 0 && self.n_activated + 1 == self.layers.len();
+        let layers = || self.layers.iter().map(|layer| (layer.weight.val(), layer.bias.val())).collect();
+        is_plain.then(|| (layers(), self.activation))
+    }
+
+    /// The layer that stands at place `l`, with its norm and activation.
+    fn activated(&self, l: usize, layer: &Linear, x: Tensor<2>, in_training: bool) -> Tensor<2> {
         if let Some(dice) = self.dices.get(l) {
             return dice.forward(layer.forward(x), in_training);
         }

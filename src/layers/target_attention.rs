@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,36 @@ impl TargetAttention {
         }
         let weights = self.weights(queries, keys.clone(), layout, rng);
         weighted_sums(weights, keys, layout)
+    }
+
+    /// As [`forward`](Self::forward) in inference, of histories that may share items: each is a range of the keys.
+    ///
+    /// # Shapes
+    /// - queries: q, one for each history, `[n, d]`
+    /// - keys: k, `[m, d]`
+    /// - output: `[n, d]`
+    ///
+    /// # Panics
+    /// If there is another number of histories than queries, or one beyond the keys.
+    pub fn infer(&self, queries: Tensor<2>, keys: Tensor<2>, histories: &[Range<usize>]) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if kernels::fused(&keys)
+            && !queries.is_autodiff()
+            && let Some((layers, activation)) = self.mlp.plain_layers()
+        {
+            let (shape, device) = (queries.dims(), queries.device());
+            assert_eq!(shape[0], histories.len(), "a history for each query");
+            let is_softmax = self.weights == AttentionWeights::Softmax;
+            let unit = kernels::ActivationUnit { layers, activation, is_softmax };
+            return Tensor::from_data(
+                TensorData::new(unit.forward(queries, keys, histories), shape),
+                &device,
+            );
+        }
+        let layout = SequenceLayout::new(histories.iter().map(ExactSizeIterator::len));
+        let rows: Vec<u32> = histories.iter().cloned().flatten().map(|row| row as u32).collect();
+        let keys = kernels::select_rows(keys.clone(), id_tensor(&rows, &keys.device()));
+        self.forward(queries, keys, &layout, None)
     }
 
     /// The weight of each item of each history, of which there is at least one.

@@ -249,12 +249,15 @@ fn retrieval_losses_join_the_steps() {
                             RetrievalLoss::Bpr { .. } => {
                                 drawn.map(|s| softplus(s - positive)).sum::<f64>() / 2.0
                             }
-                            RetrievalLoss::GeneralizedBinaryCrossEntropy { .. } => {
+                            _ => {
+                                let is_generalized =
+                                    matches!(loss, RetrievalLoss::GeneralizedBinaryCrossEntropy { .. });
                                 // Two negatives of a catalogue of nine, half calibrated.
-                                let beta = 1.0 - 0.5 * (1.0 - 2.0 / 8.0);
-                                beta * softplus(-positive) + drawn.map(softplus).sum::<f64>()
+                                let beta = if is_generalized { 1.0 - 0.5 * (1.0 - 2.0 / 8.0) } else { 1.0 };
+                                let offset = f64::ln(beta / 2.0);
+                                beta * softplus(-positive - offset)
+                                    + drawn.map(|s| softplus(s + offset)).sum::<f64>()
                             }
-                            _ => softplus(-positive) + drawn.map(softplus).sum::<f64>(),
                         }
                     }
                     other => panic!("{other:?}"),
@@ -289,5 +292,25 @@ fn retrieval_losses_join_the_steps() {
         };
         compare();
         composed(compare);
+    }
+}
+
+#[test]
+fn equal_scores_of_binary_losses_cost_least_at_0() {
+    let device = Device::flex();
+    let (n, k, n_items) = (3, 8, 20);
+    let ids = |id: i64, n: usize| Tensor::<1, Int>::from_data(TensorData::new(vec![id; n], [n]), &device);
+    for loss in [
+        RetrievalLoss::BinaryCrossEntropy { n_negatives: k },
+        RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: k, t: 0.75 },
+    ] {
+        let at = |score: f64| -> f32 {
+            let (positives, negatives) = (ids(0, n), Negatives::PerRow(ids(1, n * k)));
+            let log_q = Tensor::zeros([n_items], &device);
+            let targets = RetrievalTargets { positives, negatives, log_q, n_items };
+            let items = Tensor::full([2, 1], score, &device);
+            loss.forward(Tensor::ones([n, 1], &device), items, targets).into_scalar()
+        };
+        assert!(at(0.0) < at(0.1).min(at(-0.1)), "{loss}: {} {} {}", at(-0.1), at(0.0), at(0.1));
     }
 }

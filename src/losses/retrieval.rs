@@ -225,33 +225,3 @@ impl RetrievalLoss {
         }
     }
 }
-
-#[cfg(all(test, feature = "flex"))]
-mod tests {
-    use burn::tensor::Device;
-
-    use super::*;
-    use crate::layers::{id_tensor, read};
-
-    #[test]
-    fn equal_scores_of_binary_losses_cost_least_at_0() {
-        let device = Device::flex();
-        let (n, k, n_items) = (3, 8, 20);
-        for loss in [
-            RetrievalLoss::BinaryCrossEntropy { n_negatives: k },
-            RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: k, t: 0.75 },
-        ] {
-            let at = |score: f64| {
-                let targets = RetrievalTargets {
-                    positives: id_tensor(&vec![0; n], &device),
-                    negatives: Negatives::PerRow(id_tensor(&vec![1; n * k], &device)),
-                    log_q: Tensor::zeros([n_items], &device),
-                    n_items,
-                };
-                let items = Tensor::full([2, 1], score, &device);
-                read(loss.forward(Tensor::ones([n, 1], &device), items, targets)).unwrap()[0]
-            };
-            assert!(at(0.0) < at(0.1).min(at(-0.1)), "{loss}: {} {} {}", at(-0.1), at(0.0), at(0.1));
-        }
-    }
-}

@@ -16,6 +16,7 @@ mod ranking_batches;
 mod ranking_model;
 mod retrieval_batches;
 mod row_optimizer;
+mod row_scorer;
 mod schedule;
 mod stepper;
 #[cfg(all(test, feature = "flex"))]
@@ -32,6 +33,7 @@ pub use ranking_model::{RankingModel, RankingObjective, RankingOutput, RankingSp
 pub(crate) use retrieval_batches::check_retrieval_batches;
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches, Windows};
 pub use row_optimizer::RowOptimizer;
+pub use row_scorer::RowScorer;
 pub use schedule::LearningRateSchedule;
 pub use stepper::Stepper;
 pub use trainable::{BatchSource, Trainable};

@@ -1,4 +1,5 @@
-use super::{Array, Kernel, buffer, parallel, simd};
+use super::matrix::{Matrix, MatrixMut};
+use super::{Array, Kernel, Linear, buffer, parallel, simd};
 
 /// The rows of one part of the work.
 const ROWS: usize = 128;
@@ -79,6 +80,130 @@ impl Kernel<3> for CrossVector {
             Some(saved[2].with_values(grad_wb)),
         ]
     }
+}
+
+/// x_L with x_{l+1} = x₀ ∘ (x_l W_l + b_l) + x_l, from x₀ `[n, d]`, the matrices W one below another `[L d, d]` and the
+/// vectors b `[L, d]`: rows stay in the cache through all layers, forward and backward.
+#[derive(Debug)]
+pub(crate) struct CrossMatrices;
+
+impl Kernel<3> for CrossMatrices {
+    /// Keeps z_l = x_l W_l + b_l beside the inputs, `[n, L d]`.
+    fn forward(&self, [x0, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+        let ([n, d], [n_layers, _]) = (x0.shape(), b.shape());
+        assert_eq!(
+            (w.shape(), b.width()),
+            ([n_layers * d, d], d),
+            "W and b of {n_layers} layers of width {d}"
+        );
+        let (mut y, mut z) = (buffer::take(n * d), buffer::take(if tracked { n * n_layers * d } else { 0 }));
+        parallel::rows_of_each(n, ROWS, [&mut y, &mut z], |rows, [x, z]| {
+            let x0 = &x0.values()[rows.start * d..rows.end * d];
+            x.copy_from_slice(x0);
+            let mut z_l = buffer::take(rows.len() * d);
+            for (l, b) in b.values().chunks_exact(d).enumerate() {
+                let w = Matrix::new(&w.values()[l * d * d..][..d * d], d, d);
+                MatrixMut::new(&mut z_l, rows.len(), d).set(Matrix::new(x, rows.len(), d), w);
+                Linear(None).finish(b, &mut z_l, &mut []);
+                multiply_add(x0, &z_l, x);
+                if tracked {
+                    for (z, z_l) in z.chunks_exact_mut(n_layers * d).zip(z_l.chunks_exact(d)) {
+                        z[l * d..][..d].copy_from_slice(z_l);
+                    }
+                }
+            }
+            buffer::give(z_l);
+        });
+        let y = x0.with_values(y);
+        let z = Array::new(z, [if tracked { n } else { 0 }, n_layers * d]);
+        (y, if tracked { vec![x0, w, b, z] } else { Vec::new() })
+    }
+
+    /// From the last layer to the first, with g = ∂x_{l+1}: ∂z_l = g ∘ x₀, ∂x₀ += g ∘ z_l, ∂W_l = x_lᵀ ∂z_l, ∂b_l = Σ ∂z_l,
+    /// ∂x_l = g + ∂z_l W_lᵀ; what is left is added to ∂x₀.
+    fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 3]) -> [Option<Array>; 3] {
+        let ([n, d], [n_layers, _]) = (saved[0].shape(), saved[2].shape());
+        let [x0, w, _, z] = [0, 1, 2, 3].map(|i| saved[i].values());
+        let mut grad_x0 = buffer::take(n * d);
+        let size = n.div_ceil(MAX_PARTS).max(ROWS);
+        let partial = parallel::rows_of_each(n, size, [&mut grad_x0], |part, [grad_x0]| {
+            let mut grad_w = buffer::take_zeroed(n_layers * d * d);
+            let mut grad_b = vec![0.0; n_layers * d];
+            let [mut z_l, mut grad_z, mut g] = [(); 3].map(|()| buffer::take(ROWS * d));
+            let mut inputs = buffer::take(n_layers * ROWS * d);
+            for start in part.clone().step_by(ROWS) {
+                let rows = start..part.end.min(start + ROWS);
+                let (m, range) = (rows.len(), rows.start * d..rows.end * d);
+                let [z_l, grad_z, g] = [&mut z_l, &mut grad_z, &mut g].map(|buffer| &mut buffer[..m * d]);
+                let (x0, z) = (&x0[range.clone()], &z[rows.start * n_layers * d..rows.end * n_layers * d]);
+                let grad_x0 = &mut grad_x0[(start - part.start) * d..][..m * d];
+                let inputs = &mut inputs[..n_layers * m * d];
+                // The input of every layer once more.
+                inputs[..m * d].copy_from_slice(x0);
+                for l in 1..n_layers {
+                    let (before, x) = inputs[(l - 1) * m * d..(l + 1) * m * d].split_at_mut(m * d);
+                    x.copy_from_slice(before);
+                    layer_of(z, n_layers, l - 1, d, z_l);
+                    multiply_add(x0, z_l, x);
+                }
+                g.copy_from_slice(&grad.values()[range]);
+                grad_x0.fill(0.0);
+                for l in (0..n_layers).rev() {
+                    layer_of(z, n_layers, l, d, z_l);
+                    multiply_add(g, z_l, grad_x0);
+                    multiply(g, x0, grad_z);
+                    let (grad_w, grad_b) = (&mut grad_w[l * d * d..][..d * d], &mut grad_b[l * d..][..d]);
+                    let grad_rows = Matrix::new(grad_z, m, d);
+                    let x = Matrix::new(&inputs[l * m * d..][..m * d], m, d);
+                    MatrixMut::new(grad_w, d, d).add(x.t(), grad_rows);
+                    sum_rows(grad_z, grad_b);
+                    MatrixMut::new(g, m, d).add(grad_rows, Matrix::new(&w[l * d * d..][..d * d], d, d).t());
+                }
+                grad_x0.iter_mut().zip(&*g).for_each(|(sum, g)| *sum += g);
+            }
+            [z_l, grad_z, g, inputs].into_iter().for_each(buffer::give);
+            (grad_w, grad_b)
+        });
+        let (grad_w, grad_b): (Vec<_>, Vec<_>) = partial.into_iter().unzip();
+        // Without rows there are no parts to sum.
+        let total = |partial, like: &Array| {
+            let mut total = parallel::sum(partial);
+            total.resize(like.values().len(), 0.0);
+            like.with_values(total)
+        };
+        [Some(saved[0].with_values(grad_x0)), Some(total(grad_w, &saved[1])), Some(total(grad_b, &saved[2]))]
+    }
+}
+
+/// The numbers of one layer out of rows that hold those of all.
+fn layer_of(z: &[f32], n_layers: usize, l: usize, d: usize, z_l: &mut [f32]) {
+    for (z, z_l) in z.chunks_exact(n_layers * d).zip(z_l.chunks_exact_mut(d)) {
+        z_l.copy_from_slice(&z[l * d..][..d]);
+    }
+}
+
+/// y ← a ∘ b + y.
+fn multiply_add(a: &[f32], b: &[f32], y: &mut [f32]) {
+    simd::vectorized(
+        #[inline(always)]
+        move || y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a.mul_add(*b, *y)),
+    );
+}
+
+/// y ← a ∘ b.
+fn multiply(a: &[f32], b: &[f32], y: &mut [f32]) {
+    simd::vectorized(
+        #[inline(always)]
+        move || y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a * b),
+    );
+}
+
+/// sums ← sums + Σ rows.
+fn sum_rows(rows: &[f32], sums: &mut [f32]) {
+    simd::vectorized(
+        #[inline(always)]
+        move || rows.chunks_exact(sums.len()).for_each(|row| simd::axpy(sums, 1.0, row)),
+    );
 }
 
 /// y = x₀ ∘ z + x.

@@ -92,7 +92,7 @@ impl Kernel<3> for Linear {
 
 impl Linear {
     /// y ← a(y + b) for each row y, and the slopes of a there if there is room for them.
-    fn finish(&self, b: &[f32], y: &mut [f32], slopes: &mut [f32]) {
+    pub(super) fn finish(&self, b: &[f32], y: &mut [f32], slopes: &mut [f32]) {
         let activation = self.0;
         simd::vectorized(
             #[inline(always)]

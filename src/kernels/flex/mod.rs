@@ -42,7 +42,7 @@ pub(crate) use array::Array;
 pub(crate) use attention::CausalAttention;
 pub(crate) use buffer::clear as clear_buffers;
 pub(crate) use candidate_logits::CandidateLogits;
-pub(crate) use cross::{CrossVector, MultiplyAdd};
+pub(crate) use cross::{CrossMatrices, CrossVector, MultiplyAdd};
 pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 pub(crate) use dropout::Dropout;
 pub(crate) use dropout_add::DropoutAdd;
@@ -58,7 +58,7 @@ pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use recurrence::Recurrence;
 pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 pub(crate) use sequence_embedding::SequenceEmbedding;
-pub(crate) use target_attention::{QueryKeyProducts, WeightedSums};
+pub(crate) use target_attention::{ActivationUnit, QueryKeyProducts, WeightedSums};
 
 use super::{Activation, Bags, Mask, RecurrentCell, SequenceLayout, simd};
 

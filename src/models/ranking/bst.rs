@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
-    FieldEmbedding, Init, Linear, Mlp, MlpConfig, NormPlacement, SequenceLayout, TableUpdate,
+    FieldEmbedding, Init, Linear, Mlp, MlpConfig, NormPlacement, SequenceLayout, SharedColumns, TableUpdate,
     TransformerBlock, TransformerBlockConfig, check_dropout, dropout, id_tensor, sequence_embedding,
 };
 use crate::rng::Rng;
@@ -181,7 +181,8 @@ impl RankingModel for Bst {
         let candidates = embeddings.clone().narrow(1, self.field * d, d);
         let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
         let transformed = self.transform(candidates, rows, rng.as_deref_mut());
-        let deep = self.mlp.forward(Tensor::cat(vec![x, transformed], 1), rng);
+        let columns = SharedColumns::of(rows, d, d, rng.is_some());
+        let deep = self.mlp.forward_shared(Tensor::cat(vec![x, transformed], 1), &columns, rng);
         RankingOutput { logits: self.output.forward(deep), embeddings }
     }
 }

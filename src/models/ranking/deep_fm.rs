@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    FieldEmbedding, FirstOrder, Mlp, MlpConfig, TableUpdate, check_dropout, dropout, factorization_machine,
+    FieldEmbedding, FirstOrder, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
+    factorization_machine,
 };
 use crate::rng::Rng;
 use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -103,7 +104,9 @@ impl RankingModel for DeepFm {
         let embeddings = self.fields.forward(rows);
         let pairs = factorization_machine(embeddings.clone(), self.config.d_embedding);
         let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
-        let logits = self.first_order.forward(rows) + pairs + self.mlp.forward(x, rng);
+        let columns = SharedColumns::of(rows, self.config.d_embedding, 0, rng.is_some());
+        let deep = self.mlp.forward_shared(x, &columns, rng);
+        let logits = self.first_order.forward(rows) + pairs + deep;
         RankingOutput { logits, embeddings }
     }
 }

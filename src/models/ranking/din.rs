@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Linear, Mlp, MlpConfig,
-    SequenceLayout, TableUpdate, TargetAttention, check_dropout, dropout,
+    SequenceLayout, SharedColumns, TableUpdate, TargetAttention, check_dropout, dropout,
 };
 use crate::rng::Rng;
 use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -130,6 +130,24 @@ pub struct Din {
     config: DinConfig,
 }
 
+impl Din {
+    /// v_U(A) of each row.
+    ///
+    /// # Shapes
+    /// - candidates: v_A, `[n_rows, d]`
+    /// - output: `[n_rows, d]`
+    fn interest(&self, candidates: Tensor<2>, rows: &EncodedRows, rng: Option<&mut Rng>) -> Tensor<2> {
+        if rng.is_none() {
+            let histories: Vec<_> = rows.histories().collect();
+            return self.attention.infer(candidates, self.fields.ids(rows.events()), &histories);
+        }
+        let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
+        let layout = SequenceLayout::new(histories().map(<[u32]>::len));
+        let keys = self.fields.ids(&histories().flatten().copied().collect::<Vec<_>>());
+        self.attention.forward(candidates, keys, &layout, rng)
+    }
+}
+
 impl RankingModel for Din {
     fn spec(&self) -> &RankingSpec {
         &self.spec
@@ -139,14 +157,12 @@ impl RankingModel for Din {
         let (d, p) = (self.config.d_embedding, self.config.dropout);
         let embeddings = self.fields.forward(rows);
         let candidates = embeddings.clone().narrow(1, self.field * d, d);
-        let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
-        let layout = SequenceLayout::new(histories().map(<[u32]>::len));
-        let keys = self.fields.ids(&histories().flatten().copied().collect::<Vec<_>>());
-        let interest = self.attention.forward(candidates, keys, &layout, rng.as_deref_mut());
+        let interest = self.interest(candidates, rows, rng.as_deref_mut());
         let embeddings = Tensor::cat(vec![embeddings, interest], 1);
         let x = dropout(embeddings.clone(), p, rng.as_deref_mut());
-        let mut outputs = vec![self.mlp.forward(x.clone(), rng)];
-        outputs.extend(self.cross.as_ref().map(|cross| cross.forward(x)));
-        RankingOutput { logits: self.output.forward(Tensor::cat(outputs, 1)), embeddings }
+        let columns = SharedColumns::of(rows, d, d, rng.is_some());
+        let mut outputs = vec![self.mlp.forward_shared(x.clone(), &columns, rng)];
+        outputs.extend(self.cross.as_ref().map(|cross| cross.forward_shared(x, &columns)));
+        RankingOutput { logits: self.output.forward_parts(outputs), embeddings }
     }
 }

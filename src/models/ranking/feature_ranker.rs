@@ -1,11 +1,11 @@
 use crate::error::{ErrorKind, Result};
 use crate::features::EncodedRows;
 use crate::ids::ItemId;
-use crate::layers::{check_ids, read};
+use crate::layers::check_ids;
 use crate::pipeline::{Query, Ranker};
-use crate::training::RankingModel;
+use crate::training::RowScorer;
 
-/// A [`RankingModel`] behind the [`Ranker`] trait: it knows the fields of every user and item, encoded as its training
+/// A [`RowScorer`] behind the [`Ranker`] trait: it knows the fields of every user and item, encoded as its training
 /// data were, and scores a user's candidates in one pass.
 ///
 /// Scores are logits of the first label. A user who is not known is answered as the row behind those of all users says:
@@ -18,7 +18,7 @@ pub struct FeatureRanker<M> {
     user_fields: Vec<String>,
 }
 
-impl<M: RankingModel> FeatureRanker<M> {
+impl<M: RowScorer> FeatureRanker<M> {
     /// Joins a model with what is known of users (one row each, and one more for strangers) and items (one row each), both
     /// in the model's space. Of a user's row the fields `user_fields` are read, of an item's row all others.
     ///
@@ -35,7 +35,7 @@ impl<M: RankingModel> FeatureRanker<M> {
             let what = "number of users' rows, with one for strangers";
             return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
         }
-        ranker.users.check_space(ranker.model.spec().space())?;
+        ranker.users.check_space(ranker.model.space())?;
         ranker.users.join(0, &ranker.user_fields, &ranker.items, &[], &[])?;
         Ok(ranker)
     }
@@ -79,12 +79,8 @@ impl<M: RankingModel> FeatureRanker<M> {
     }
 }
 
-impl<M: RankingModel + Sync> Ranker for FeatureRanker<M> {
+impl<M: RowScorer> Ranker for FeatureRanker<M> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
-        let rows = self.rows(query, items)?;
-        if items.is_empty() {
-            return Ok(Vec::new());
-        }
-        read(self.model.forward(&rows, None).logits.narrow(1, 0, 1))
+        self.model.score_rows(&self.rows(query, items)?)
     }
 }

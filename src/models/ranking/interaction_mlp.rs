@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{FieldEmbedding, HiddenNorm, Mlp, MlpConfig, TableUpdate, check_dropout, dropout};
+use crate::layers::{
+    FieldEmbedding, HiddenNorm, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
+};
 use crate::rng::Rng;
 use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -121,6 +123,7 @@ impl RankingModel for InteractionMlp {
         let [user, item] = [self.user, self.item].map(|field| embeddings.clone().narrow(1, field * d, d));
         let x = Tensor::cat(vec![embeddings.clone(), user * item], 1);
         let x = dropout(x, self.config.dropout, rng.as_deref_mut());
-        RankingOutput { logits: self.mlp.forward(x, rng), embeddings }
+        let columns = SharedColumns::of(rows, d, d, rng.is_some());
+        RankingOutput { logits: self.mlp.forward_shared(x, &columns, rng), embeddings }
     }
 }

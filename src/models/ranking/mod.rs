@@ -8,6 +8,8 @@ mod esmm;
 mod feature_ranker;
 mod final_mlp;
 mod fm;
+#[cfg(feature = "gbdt")]
+mod gbdt;
 mod interaction_mlp;
 mod logistic;
 mod mmoe;
@@ -22,6 +24,8 @@ pub use esmm::{Esmm, EsmmConfig};
 pub use feature_ranker::FeatureRanker;
 pub use final_mlp::{FinalMlp, FinalMlpConfig};
 pub use fm::{Fm, FmConfig};
+#[cfg(feature = "gbdt")]
+pub use gbdt::{Gbdt, GbdtConfig};
 pub use interaction_mlp::{InteractionMlp, InteractionMlpConfig};
 pub use logistic::{Logistic, LogisticConfig};
 pub use mmoe::{Mmoe, MmoeConfig};

@@ -1,0 +1,299 @@
+use hessboost::prelude::{
+    BoostedModel, DMatrix, Iterations, Objective, RegLoss, TrainingParams, TreeMethod, train,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::rng::Rng;
+use crate::training::RowScorer;
+
+/// The settings of a [`Gbdt`].
+///
+/// | setting | default | purpose | range |
+/// |---|---|---|---|
+/// | `n_trees` | 300 | trees, each grown on what those before it left | ≥ 1 |
+/// | `learning_rate` | 0.1 | share of a tree that is added | (0, 1] |
+/// | `max_depth` | 6 | splits from the root to a leaf | ≥ 1 |
+/// | `max_one_hot` | 32 | ids up to which a field has a column for each of them | |
+/// | `prior` | 10 | rows a that the mean of all labels counts in the statistic of an id | > 0 |
+/// | `seed` | 1 | the order of the rows in the statistics | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GbdtConfig {
+    /// Trees, each grown on what those before it left.
+    pub n_trees: usize,
+    /// The share of a tree that is added.
+    pub learning_rate: f64,
+    /// Splits from the root to a leaf.
+    pub max_depth: usize,
+    /// Ids up to which a field has a column for each.
+    pub max_one_hot: usize,
+    /// Rows that the mean of all labels counts in the statistic of an id.
+    pub prior: f64,
+    /// Seeds the order of the rows in the statistics.
+    pub seed: u64,
+}
+
+impl Default for GbdtConfig {
+    fn default() -> Self {
+        Self { n_trees: 300, learning_rate: 0.1, max_depth: 6, max_one_hot: 32, prior: 10.0, seed: 1 }
+    }
+}
+
+impl GbdtConfig {
+    /// Trees that tell the rows whose first label is above ½ from the others.
+    ///
+    /// # Errors
+    /// A setting outside its range; rows without a label, or with one class only, or that differ in nothing.
+    pub fn fit(&self, rows: &EncodedRows) -> Result<Gbdt> {
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            return Err(Error::config("GbdtConfig::learning_rate", "a number in (0, 1]", self.learning_rate));
+        }
+        if !(self.prior.is_finite() && self.prior > 0.0) {
+            return Err(Error::config("GbdtConfig::prior", "a number above 0", self.prior));
+        }
+        for (field, n) in [("GbdtConfig::n_trees", self.n_trees), ("GbdtConfig::max_depth", self.max_depth)] {
+            if n == 0 {
+                return Err(Error::config(field, "at least 1", 0));
+            }
+        }
+        if rows.n_labels() == 0 {
+            let what = "number of labels of a row";
+            return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
+        }
+        let labels: Vec<f32> =
+            rows.labels().iter().step_by(rows.n_labels()).map(|&y| f32::from(y > 0.5)).collect();
+        let n_positive = labels.iter().filter(|&&y| y > 0.5).count();
+        let mean = n_positive as f64 / labels.len().max(1) as f64;
+        if !(mean > 0.0 && mean < 1.0) {
+            return Err(Error::config("Gbdt::rows", "rows of both classes", "one class"));
+        }
+        let mut order: Vec<u32> = (0..rows.n_rows() as u32).collect();
+        Rng::new(self.seed).shuffle(&mut order);
+        let space = rows.space();
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        let mut add = |column: Column, of_rows: Vec<f32>| {
+            if varies(&of_rows) {
+                columns.push(column);
+                values.push(of_rows);
+            }
+        };
+        for field in 0..space.n_fields() {
+            let ids = space.ids(field);
+            if ids.len() <= self.max_one_hot {
+                for id in ids {
+                    let column = Column::Weight { field, id };
+                    let of_rows = column.of_rows(rows);
+                    add(column, of_rows);
+                }
+            } else {
+                let mut statistic = TargetStatistic::new(mean, self.prior, ids);
+                let mut of_rows = vec![f32::NAN; rows.n_rows()];
+                for &row in &order {
+                    of_rows[row as usize] = statistic.of(rows, row as usize, field);
+                    statistic.observe(rows, row as usize, field, labels[row as usize]);
+                }
+                add(Column::Target { field, statistic }, of_rows);
+            }
+        }
+        for at in 0..space.d_vectors() {
+            let column = Column::Number { at };
+            let of_rows = column.of_rows(rows);
+            add(column, of_rows);
+        }
+        if columns.is_empty() {
+            return Err(Error::config("Gbdt::rows", "rows that differ in some field", "equal rows"));
+        }
+        let grow = || {
+            let config = TrainingParams::builder()
+                .objective(Objective::BinaryLogistic(RegLoss::default()))
+                .tree_method(TreeMethod::Hist)
+                .eta(self.learning_rate)
+                .max_depth(self.max_depth)
+                .build()?;
+            let matrix = DMatrix::from_dense_vec(row_major(&values), rows.n_rows(), columns.len())?;
+            train(&config, &matrix.with_labels(&labels)?, self.n_trees)
+        };
+        let trees = grow().map_err(|error| Error::config("Gbdt::rows", "rows to grow trees on", error))?;
+        Ok(Gbdt { space: space.clone(), columns, trees })
+    }
+}
+
+/// Gradient-boosted decision trees over the fields of a row, by the crate [`hessboost`]: the baseline of every table of
+/// numbers. Friedman 2001, "Greedy function approximation: a gradient boosting machine".
+///
+/// A field of few ids has a column for the weight of each; one of many ids has its target statistic,
+/// (Σ y + a p) / (n + a) over the n rows with that id, with the mean p of all labels and a prior a (Prokhorenkova et al. 2018,
+/// "CatBoost: unbiased boosting with categorical features", eq. 5). On training rows it is taken over the rows that stand
+/// before in a random order, so that no row sees its own label. Numbers of vectors are columns as they are; histories are not
+/// read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gbdt {
+    space: FeatureSpace,
+    columns: Vec<Column>,
+    trees: BoostedModel,
+}
+
+impl RowScorer for Gbdt {
+    fn space(&self) -> &FeatureSpace {
+        &self.space
+    }
+
+    fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>> {
+        rows.check_space(&self.space)?;
+        let values: Vec<Vec<f32>> = self.columns.iter().map(|column| column.of_rows(rows)).collect();
+        match self.trees.predict_margin_rows(&row_major(&values), Iterations::Best) {
+            Ok(scores) => Ok(scores.into_vec()),
+            Err(error) => Err(Error::config("Gbdt::trees", "trees that fit the columns", error)),
+        }
+    }
+}
+
+/// Columns of equal length, row by row.
+fn row_major(columns: &[Vec<f32>]) -> Vec<f32> {
+    let n_rows = columns.first().map_or(0, Vec::len);
+    (0..n_rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+}
+
+/// A column of the matrix that trees are grown on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Column {
+    /// The weight of an id.
+    Weight { field: usize, id: u32 },
+    /// The target statistic of a field's ids.
+    Target { field: usize, statistic: TargetStatistic },
+    /// A number of the vectors.
+    Number { at: usize },
+}
+
+impl Column {
+    fn of_rows(&self, rows: &EncodedRows) -> Vec<f32> {
+        let of_row = |row: usize| match self {
+            &Self::Weight { field, id } => {
+                let (ids, weights) = rows.bag(row, field);
+                ids.iter().zip(weights).filter(|(other, _)| **other == id).map(|(_, weight)| weight).sum()
+            }
+            Self::Target { field, statistic } => statistic.of(rows, row, *field),
+            &Self::Number { at } => rows.vectors()[row * rows.space().d_vectors() + at],
+        };
+        (0..rows.n_rows()).map(of_row).collect()
+    }
+}
+
+/// Sums and counts of the labels of each id of a field.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TargetStatistic {
+    first: u32,
+    sums: Vec<f64>,
+    counts: Vec<u32>,
+    mean: f64,
+    prior: f64,
+}
+
+impl TargetStatistic {
+    fn new(mean: f64, prior: f64, ids: std::ops::Range<u32>) -> Self {
+        Self { first: ids.start, sums: vec![0.0; ids.len()], counts: vec![0; ids.len()], mean, prior }
+    }
+
+    /// The mean over the ids of a row; not a number for none.
+    fn of(&self, rows: &EncodedRows, row: usize, field: usize) -> f32 {
+        let (ids, _) = rows.bag(row, field);
+        let of_id = |&id: &u32| {
+            let at = (id - self.first) as usize;
+            (self.sums[at] + self.prior * self.mean) / (f64::from(self.counts[at]) + self.prior)
+        };
+        (ids.iter().map(of_id).sum::<f64>() / ids.len() as f64) as f32
+    }
+
+    fn observe(&mut self, rows: &EncodedRows, row: usize, field: usize, label: f32) {
+        for &id in rows.bag(row, field).0 {
+            let at = (id - self.first) as usize;
+            self.sums[at] += f64::from(label);
+            self.counts[at] += 1;
+        }
+    }
+}
+
+/// Whether there are two different numbers.
+fn varies(values: &[f32]) -> bool {
+    let mut known = values.iter().filter(|value| !value.is_nan());
+    known.next().is_some_and(|first| known.any(|value| value != first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::EncodedRow;
+
+    /// Of 50 ids the even ones are liked; the second field's only id says nothing; the first number is the answer where the
+    /// id is missing.
+    fn rows() -> EncodedRows {
+        let space = FeatureSpace::default()
+            .with_field("item", 50)
+            .and_then(|space| space.with_field("constant", 1))
+            .and_then(|space| space.with_vectors("number", 2))
+            .unwrap();
+        let mut rows = EncodedRows::new(space, 1);
+        for i in 0..1_000u32 {
+            let (item, is_liked) = (i % 50, f32::from(i % 2 == 0));
+            let id = [(item, 1.0)];
+            let item: &[(u32, f32)] = if i % 10 < 8 { &id } else { &[] };
+            let vectors = [if item.is_empty() { is_liked } else { 0.5 }, 7.0];
+            let bags: [&[(u32, f32)]; 2] = [item, &[(50, 1.0)]];
+            rows.push(EncodedRow {
+                bags: &bags,
+                vectors: &vectors,
+                labels: &[is_liked],
+                ..EncodedRow::default()
+            })
+            .unwrap();
+        }
+        rows
+    }
+
+    #[test]
+    fn trees_learn_from_statistics_and_numbers() {
+        let rows = rows();
+        let config = GbdtConfig { n_trees: 50, ..GbdtConfig::default() };
+        let trees = config.fit(&rows).unwrap();
+        let scores = trees.score_rows(&rows).unwrap();
+        assert!(scores.iter().zip(rows.labels()).all(|(&score, &label)| (score > 0.0) == (label > 0.5)));
+        assert_eq!(trees.columns.len(), 2, "neither the constant field nor the constant number");
+        assert!(trees.score_rows(&rows.select(&[])).unwrap().is_empty());
+
+        let json = serde_json::to_string(&trees).unwrap();
+        let read: Gbdt = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.score_rows(&rows).unwrap(), scores);
+        assert_eq!(config.fit(&rows).unwrap().score_rows(&rows).unwrap(), scores);
+    }
+
+    #[test]
+    fn a_row_does_not_see_its_own_label() {
+        let space = FeatureSpace::default().with_field("row", 40).unwrap();
+        let mut rows = EncodedRows::new(space, 1);
+        for i in 0..40 {
+            let label = [f32::from(i % 3 == 0)];
+            rows.push(EncodedRow { bags: &[&[(i, 1.0)]], labels: &label, ..EncodedRow::default() }).unwrap();
+        }
+        // An id that is met once has the mean of all labels in its only row: a constant column, and no column is left.
+        let error = GbdtConfig::default().fit(&rows).unwrap_err().to_string();
+        assert!(error.contains("differ in some field"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let rows = rows();
+        let fit = |config: GbdtConfig| config.fit(&rows).map(|_| ());
+        assert!(fit(GbdtConfig { learning_rate: 0.0, ..GbdtConfig::default() }).is_err());
+        assert!(fit(GbdtConfig { max_depth: 0, ..GbdtConfig::default() }).is_err());
+        assert!(fit(GbdtConfig { prior: f64::NAN, ..GbdtConfig::default() }).is_err());
+        assert!(fit(GbdtConfig { n_trees: 0, ..GbdtConfig::default() }).is_err());
+        let one_class: Vec<usize> = (0..rows.n_rows()).step_by(2).collect();
+        assert!(GbdtConfig::default().fit(&rows.select(&one_class)).is_err());
+        assert!(GbdtConfig::default().fit(&rows.select(&[])).is_err());
+        let trees = GbdtConfig { n_trees: 3, ..GbdtConfig::default() }.fit(&rows).unwrap();
+        assert!(trees.score_rows(&EncodedRows::default()).is_err());
+    }
+}

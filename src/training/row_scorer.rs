@@ -1,0 +1,32 @@
+use std::fmt;
+
+use crate::error::Result;
+use crate::features::{EncodedRows, FeatureSpace};
+use crate::layers::read;
+use crate::training::RankingModel;
+
+/// A model that scores rows of fields: any [`RankingModel`], or one that is no network.
+pub trait RowScorer: fmt::Debug + Send + Sync {
+    /// What the rows hold.
+    fn space(&self) -> &FeatureSpace;
+
+    /// The log-odds of the first label of each row.
+    ///
+    /// # Errors
+    /// Rows of another space; a device that fails to give its numbers back.
+    fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>>;
+}
+
+impl<M: RankingModel + Sync> RowScorer for M {
+    fn space(&self) -> &FeatureSpace {
+        self.spec().space()
+    }
+
+    fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>> {
+        rows.check_space(self.spec().space())?;
+        if rows.n_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        read(self.forward(rows, None).logits.narrow(1, 0, 1))
+    }
+}

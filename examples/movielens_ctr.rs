@@ -25,14 +25,14 @@ use recsys::features::{DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Sche
 use recsys::layers::{Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
 use recsys::models::ranking::{
-    BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
+    BstConfig, DcnConfig, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
     InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
 };
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::training::{
-    History, LearningRateSchedule, RankingBatch, RankingBatches, RankingModel, RankingObjective, RowScorer,
-    Trainable, Trainer, TrainingConfig,
+    History, LearningRateSchedule, RankingBatches, RankingConfig, RankingModel, RankingObjective, RowScorer,
+    Trainer, TrainingConfig,
 };
 use serde_json::json;
 use source::SourceArgs;
@@ -65,6 +65,9 @@ struct Args {
     /// Which columns become which fields, and how: JSON, as in the documentation of `Schema`
     #[arg(long, value_name = "FILE.json")]
     schema: Option<PathBuf>,
+    /// Also give each row the statistics of its user and film as of its time: counts, means, tastes, recency
+    #[arg(long, conflicts_with_all = ["libfm", "parquet", "csv"])]
+    statistics: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceName,
@@ -277,7 +280,7 @@ impl Args {
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
         let label = format!("{}, ratings of 4 and 5 against 1 and 2, {:?} split", name.label(), self.split);
-        Ok((label, movielens(&dataset, self.split, self.seed)?))
+        Ok((label, movielens(&dataset, self.split, self.statistics, self.seed)?))
     }
 
     fn tables(&self, file: &PathBuf, columns: &[String]) -> Result<Box<dyn Iterator<Item = Result<Table>>>> {
@@ -289,28 +292,21 @@ impl Args {
     }
 
     fn measure(&self, model: ModelName, data: &CtrData, device: &Device) -> Result<Measured> {
-        let (space, seed, d_embedding) = (data.train.space(), self.seed, self.d_embedding);
         let objective = RankingObjective { l2: self.l2, ..RankingObjective::default() };
         let table_update = if self.sparse { TableUpdate::Sparse } else { TableUpdate::Dense };
-        let dropout = self.dropout;
+        let (d_embedding, dropout) = (self.d_embedding, self.dropout);
         let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(dropout);
         let to_logit = MlpConfig::new(1).with_hidden([256, 128]).with_dropout(dropout);
         match model {
-            ModelName::Logistic => {
-                self.fit(model, LogisticConfig { table_update, objective }.init(space, seed, device)?, data)
-            }
-            ModelName::Fm => self.fit(
-                model,
-                FmConfig { d_embedding, table_update, objective }.init(space, seed, device)?,
-                data,
-            ),
+            ModelName::Logistic => self.fit(model, LogisticConfig { table_update, objective }, data, device),
+            ModelName::Fm => self.fit(model, FmConfig { d_embedding, table_update, objective }, data, device),
             ModelName::WideDeep => {
                 let config = WideDeepConfig { d_embedding, mlp: to_logit, dropout, table_update, objective };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::DeepFm => {
                 let config = DeepFmConfig { d_embedding, mlp: to_logit, dropout, table_update, objective };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::Dcn | ModelName::DcnV2 => {
                 let cross = if model == ModelName::Dcn { Cross::Vector } else { Cross::Matrix };
@@ -323,7 +319,7 @@ impl Args {
                     objective,
                     ..DcnConfig::default()
                 };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::Din | ModelName::DinDcn => {
                 let cross = (model == ModelName::DinDcn).then_some((Cross::Matrix, 3));
@@ -336,49 +332,63 @@ impl Args {
                     objective,
                     ..DinConfig::default()
                 };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit_and(model, config, data, device, |din| show_attention(din, data))
             }
             ModelName::Bst => {
                 let config =
                     BstConfig { d_embedding, mlp, dropout, table_update, objective, ..BstConfig::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::Mlp => {
                 let config = InteractionMlpConfig { dropout, table_update, objective, ..Default::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::FinalMlp => {
                 let config =
                     FinalMlpConfig { d_embedding, dropout, table_update, objective, ..Default::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::Mmoe => {
                 let config =
                     MmoeConfig { d_embedding, dropout, table_update, objective, ..MmoeConfig::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             ModelName::Ple => {
                 let config =
                     PleConfig { d_embedding, dropout, table_update, objective, ..PleConfig::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
             #[cfg(feature = "gbdt")]
             ModelName::Gbdt => self.fit_trees(data),
             ModelName::Esmm => {
                 let config =
                     EsmmConfig { d_embedding, dropout, table_update, objective, ..EsmmConfig::default() };
-                self.fit(model, config.init(space, seed, device)?, data)
+                self.fit(model, config, data, device)
             }
         }
     }
 
-    /// Trains a model, keeps the weights of the epoch with the best validation AUC, and measures it on the test rows.
-    fn fit<M: RankingModel + Trainable<Batch = RankingBatch> + Sync>(
+    fn fit<C: RankingConfig>(
         &self,
         name: ModelName,
-        model: M,
+        config: C,
         data: &CtrData,
+        device: &Device,
     ) -> Result<Measured> {
+        self.fit_and(name, config, data, device, |_| Ok(()))
+    }
+
+    /// Trains a model, keeps the weights of the epoch with the best validation AUC, looks into it, and measures it on the
+    /// test rows.
+    fn fit_and<C: RankingConfig>(
+        &self,
+        name: ModelName,
+        config: C,
+        data: &CtrData,
+        device: &Device,
+        look: impl FnOnce(&C::Model) -> Result<()>,
+    ) -> Result<Measured> {
+        let model = config.init(data.train.space(), self.seed, device)?;
         let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         println!("{name}");
         let schedule = match self.cosine {
@@ -393,7 +403,7 @@ impl Args {
             .with_seed(self.seed);
         let batches = RankingBatches::new(data.train.clone(), self.batch_size, self.seed)?;
         let validation = Truth::new(&data.validation);
-        let fitted = Trainer::new(config)?.fit(model, &batches, |model: &M| {
+        let fitted = Trainer::new(config)?.fit(model, &batches, |model: &C::Model| {
             let probabilities = probabilities(model, &data.validation)?;
             let auc = recsys::metrics::auc(&validation.labels, &probabilities)?;
             let log_loss = recsys::metrics::log_loss(&validation.labels, &probabilities)?;
@@ -401,6 +411,7 @@ impl Args {
             Ok(auc.into_iter().chain([("log loss".to_owned(), log_loss)]).collect())
         })?;
         println!("{}", fitted.history);
+        look(&fitted.model)?;
         let trained: f64 =
             fitted.history.epochs.iter().map(|epoch| epoch.seconds - epoch.validation_seconds).sum();
         let n_rows = (fitted.history.epochs.len() * data.train.n_rows()) as f64;
@@ -444,6 +455,43 @@ impl Args {
     }
 }
 
+/// Prints which films of a user's past drew the attention of DIN, for the first test row with a past that tells.
+fn show_attention(din: &Din, data: &CtrData) -> Result<()> {
+    const SHOWN: usize = 5;
+    let Some(Catalogue { items, titles, .. }) = &data.catalogue else {
+        return Ok(());
+    };
+    let Some(row) = (0..data.test.n_rows()).find(|&row| data.test.history(row).len() >= 4 * SHOWN) else {
+        return Ok(());
+    };
+    let Some((field, _)) = items.space().history() else {
+        return Ok(());
+    };
+    let title = |id: u32| {
+        let item = (0..items.n_rows()).find(|&item| items.bag(item, field).0 == [id]);
+        item.map_or("a film that training has not seen", |item| titles[item].as_str())
+    };
+    let row = data.test.select(&[row]);
+    let weights = din.attention(&row)?.concat();
+    let mut films: Vec<(f32, u32)> = weights.into_iter().zip(row.history(0).iter().copied()).collect();
+    films.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let candidate = row.bag(0, field).0.first().map_or("a film that training has not seen", |&id| title(id));
+    let verb = if row.labels()[0] > 0.5 { "liked" } else { "did not like" };
+    println!(
+        "User {} {verb} {candidate}. Of {} films before it, the most attention went to",
+        row.groups()[0],
+        films.len()
+    );
+    for (weight, id) in &films[..SHOWN] {
+        println!("  {weight:+.3}  {}", title(*id));
+    }
+    println!("and the least to");
+    for (weight, id) in &films[films.len() - SHOWN..] {
+        println!("  {weight:+.3}  {}", title(*id));
+    }
+    Ok(())
+}
+
 /// The films of a request.
 const CANDIDATES: usize = 1_000;
 
@@ -451,7 +499,7 @@ const CANDIDATES: usize = 1_000;
 fn latency<M: RowScorer>(model: M, catalogue: &Catalogue, seed: u64) -> Result<[Duration; 2]> {
     const WARM_UP: usize = 20;
     const REQUESTS: usize = 500;
-    let Catalogue { users, items, liked } = catalogue;
+    let Catalogue { users, items, liked, .. } = catalogue;
     let known = |name: &&str| users.space().field(name).is_some();
     let user_fields: Vec<&str> = USER_FIELDS.into_iter().filter(known).collect();
     let ranker = FeatureRanker::new(model, users.clone(), items.clone(), &user_fields)?;

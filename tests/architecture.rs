@@ -29,7 +29,7 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
         ],
         Burn::Everywhere,
     ),
-    ("persistence", &["data", "features", "index", "pipeline", "models"], Burn::Everywhere),
+    ("persistence", &["data", "features", "index", "pipeline", "training", "models"], Burn::Everywhere),
     (
         "serving",
         &[

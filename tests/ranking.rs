@@ -2,7 +2,10 @@
 #![cfg(feature = "flex")]
 
 use recsys::error::{ErrorKind, Result};
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+use recsys::features::{
+    AggregateConfig, Column, EncodedRow, EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore, FieldKind,
+    Ids, Schema, Table,
+};
 use recsys::layers::{AttentionWeights, Cross, HiddenNorm, MlpConfig, TableUpdate};
 use recsys::losses::RankingLoss;
 use recsys::metrics::auc;
@@ -10,11 +13,12 @@ use recsys::models::ranking::{
     BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker,
     FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
 };
+use recsys::persistence::RankingBundle;
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::training::{
-    Fitted, Plateau, RankingBatch, RankingBatches, RankingModel, RankingObjective, Trainable, Trainer,
-    TrainingConfig, predict,
+    Fitted, Plateau, RankingBatch, RankingBatches, RankingConfig, RankingModel, RankingObjective, RowScorer,
+    Trainable, Trainer, TrainingConfig, predict,
 };
 
 const N: u32 = 40;
@@ -328,6 +332,119 @@ fn a_ranker_scores_a_users_candidates_as_the_model_scores_their_rows() {
     assert!(ranker(&users, "town").is_err());
     assert!(ranker(&users.select(&[]), "user").is_err());
     assert!(ranker(&EncodedRows::new(FeatureSpace::default(), 0), "user").is_err());
+}
+
+#[test]
+fn a_users_candidates_score_as_rows_of_their_own() {
+    let device = Device::flex();
+    let space = FeatureSpace::default()
+        .with_field("user", 3)
+        .and_then(|space| space.with_field("item", 7))
+        .and_then(|space| space.with_field("town", 2))
+        .and_then(|space| space.with_vectors("title", 2))
+        .and_then(|space| space.with_vectors("mood", 1))
+        .and_then(|space| space.with_history("liked", "item", 4))
+        .unwrap();
+    let mut sides = EncodedRows::new(space.clone(), 0);
+    for i in 0..7u32 {
+        let bags: [&[(u32, f32)]; 3] = [&[(i % 3, 1.0)], &[(3 + i, 1.0)], &[(10 + i % 2, 0.5)]];
+        let vectors = [0.1 * i as f32, 1.0, -0.2 * i as f32];
+        sides.push(EncodedRow { bags: &bags, vectors: &vectors, ..EncodedRow::default() }).unwrap();
+    }
+    let left = ["user", "town", "mood"].map(str::to_owned);
+    let joined = sides.join(2, &left, &sides, &[0, 1, 2, 3, 4, 5, 6], &[3, 5, 4, 9, 9]).unwrap();
+    assert!(joined.is_shared(0) && !joined.is_shared(1) && joined.is_shared(2));
+    assert!(!joined.is_shared(3) && joined.is_shared(4));
+    let mut apart = EncodedRows::new(space.clone(), 0);
+    apart.append(&joined).unwrap();
+    assert!(!apart.is_shared(0));
+    fn check<C: RankingConfig>(config: C, joined: &EncodedRows, apart: &EncodedRows, device: &Device) {
+        let model = config.init(joined.space(), 1, device).unwrap();
+        let [found, expected] = [joined, apart].map(|rows| model.score_rows(rows).unwrap());
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        assert!(found.iter().zip(&expected).all(close), "{}: {found:?} {expected:?}", C::NAME);
+    }
+    let dcn = |cross, structure| DcnConfig { cross, structure, n_cross: 2, ..DcnConfig::default() };
+    for structure in [DcnStructure::Parallel, DcnStructure::Stacked] {
+        for cross in [Cross::Vector, Cross::Matrix, Cross::LowRank { rank: 3 }] {
+            check(dcn(cross, structure), &joined, &apart, &device);
+        }
+    }
+    for norm in [HiddenNorm::None, HiddenNorm::Layer, HiddenNorm::Batch, HiddenNorm::Dice] {
+        let din = DinConfig {
+            attention: mlp(1).with_norm(norm),
+            mlp: mlp(8).with_norm(norm),
+            ..Default::default()
+        };
+        let softmax =
+            DinConfig { weights: AttentionWeights::Softmax, cross: Some((Cross::Matrix, 2)), ..din.clone() };
+        check(din, &joined, &apart, &device);
+        check(softmax, &joined, &apart, &device);
+    }
+    check(DeepFmConfig::default(), &joined, &apart, &device);
+    check(WideDeepConfig::default(), &joined, &apart, &device);
+    check(BstConfig::default(), &joined, &apart, &device);
+    check(InteractionMlpConfig::default(), &joined, &apart, &device);
+}
+
+#[test]
+fn a_bundle_gives_the_same_scores_again() {
+    let (n_users, n_items, device) = (6u32, 9u32, Device::flex());
+    let pairs = || (0..n_users).flat_map(|user| (0..n_items).map(move |item| (Some(user), Some(item))));
+    let table = |pairs: &[(Option<u32>, Option<u32>)]| {
+        let label = |pair: &(Option<u32>, Option<u32>)| Some(i64::from((pair.0? + pair.1?) % 2));
+        Table::default()
+            .with_column("user", Column::ints(pairs.iter().map(|pair| pair.0.map(i64::from))))
+            .and_then(|table| {
+                table.with_column("item", Column::ints(pairs.iter().map(|pair| pair.1.map(i64::from))))
+            })
+            .and_then(|table| {
+                table.with_column("liked", Column::int_lists(pairs.iter().map(|_| Some(vec![1]))))
+            })
+            .and_then(|table| table.with_column("label", Column::ints(pairs.iter().map(label))))
+            .unwrap()
+    };
+    let all: Vec<_> = pairs().collect();
+    let history = FieldKind::History { of: "item".into(), max_len: 3, separator: None };
+    let schema = Schema::default()
+        .with_field("user", Ids::default())
+        .with_field("item", Ids::default())
+        .with_field("liked", history)
+        .with_label("label", 1.0);
+    let encoder = FeatureEncoder::fit(schema, [Ok(table(&all))]).unwrap();
+    let config = DinConfig { attention: mlp(1), mlp: mlp(4), ..DinConfig::default() };
+    let rows = encoder.encode(&table(&all)).unwrap();
+    let model = fit(config.init(encoder.space(), 1, &device).unwrap(), &rows).unwrap();
+    let users: Vec<_> = (0..n_users).map(|user| (Some(user), None)).chain([(None, None)]).collect();
+    let items: Vec<_> = (0..n_items).map(|item| (None, Some(item))).collect();
+    let side = |pairs: &[_]| encoder.encode_features(&table(pairs)).unwrap();
+    let mut store = FeatureStore::new(AggregateConfig::default()).unwrap();
+    store.observe(Interaction { user: UserId(1), item: ItemId(2), value: 4.0, timestamp: 3 }).unwrap();
+    let keys = |n: u32| Vocab::from_ints((0..n.into()).collect()).unwrap();
+    let bundle = RankingBundle::<DinConfig> {
+        ranker: FeatureRanker::new(model, side(&users), side(&items), &["user"]).unwrap(),
+        encoder: encoder.clone(),
+        store: Some(store),
+        users: keys(n_users),
+        items: keys(n_items),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ranker");
+    bundle.save(&path).unwrap();
+    let loaded = RankingBundle::<DinConfig>::load(&path, &device).unwrap();
+    let history = [ItemId(3), ItemId(0)];
+    let query = Query::new(&history).with_user(UserId(4));
+    let candidates: Vec<ItemId> = (0..n_items).map(ItemId).collect();
+    let scores = |bundle: &RankingBundle<DinConfig>| bundle.ranker.score(&query, &candidates).unwrap();
+    assert_eq!(scores(&loaded), scores(&bundle));
+    assert_eq!((&loaded.encoder, &loaded.store), (&bundle.encoder, &bundle.store));
+
+    let other = RankingBundle::<BstConfig>::load(&path, &device).unwrap_err();
+    assert!(matches!(other.kind(), ErrorKind::Corrupt { .. }), "{other}");
+    std::fs::write(path.join("weights.bpk"), b"short").unwrap();
+    assert!(RankingBundle::<DinConfig>::load(&path, &device).is_err());
+    let strangers = RankingBundle { users: keys(n_users + 1), ..bundle };
+    assert!(strangers.save(folder.path().join("other")).is_err());
 }
 
 #[test]

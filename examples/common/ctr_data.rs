@@ -2,8 +2,13 @@
 //! negative, those of 3 are left out; a tenth of the rows is for validation, a tenth for the test. A second label says
 //! whether they love it: a rating of 5.
 
+use std::collections::HashMap;
+
 use clap::ValueEnum;
-use recsys::features::{Column, EncodedRows, FeatureEncoder, FieldKind, Ids, Pooling, Schema, Table};
+use recsys::features::{
+    AggregateConfig, AggregateFeatures, Column, EncodedRows, FeatureEncoder, FeatureStore, FieldKind, Ids,
+    Numeric, Pooling, Schema, Table,
+};
 use recsys::prelude::*;
 
 /// The rating from which a row is positive.
@@ -43,6 +48,8 @@ pub struct Catalogue {
     pub items: EncodedRows,
     /// What each user liked, the latest last.
     pub liked: Vec<Vec<ItemId>>,
+    /// What films are called.
+    pub titles: Vec<String>,
 }
 
 /// The fields of a user's row.
@@ -63,11 +70,13 @@ impl CtrData {
     }
 }
 
-/// The rows of a data set, encoded by what is fitted to its training rows.
+/// The rows of a data set, encoded by what is fitted to its training rows. Statistics, if they are wanted, are as of the time
+/// of each row, of all rows before it, as a log would give them; as they belong to a pair and a time, there is no catalogue
+/// then.
 ///
 /// # Errors
 /// Data without a row of each part.
-pub fn movielens(dataset: &Dataset, split: CtrSplit, seed: u64) -> Result<CtrData> {
+pub fn movielens(dataset: &Dataset, split: CtrSplit, statistics: bool, seed: u64) -> Result<CtrData> {
     let rows = dataset.interactions().clone().retain(|row| row.value != NEITHER);
     let liked = Likes::new(&rows);
     let ratios = [0.8, 0.1, 0.1];
@@ -75,18 +84,24 @@ pub fn movielens(dataset: &Dataset, split: CtrSplit, seed: u64) -> Result<CtrDat
         CtrSplit::Random => Split::at_random(&rows, ratios, seed)?,
         CtrSplit::Time => Split::by_time(&rows, ratios)?,
     };
+    let statistics = if statistics { Some(Statistics::new(&rows, dataset)?) } else { None };
     let table = |rows: &Interactions| {
         let rating = Column::numbers(rows.values().iter().map(|&value| f64::from(value)))?;
         let pairs: Vec<_> = rows.iter().map(|row| (Some(row.user), Some(row.item))).collect();
-        table(&pairs, liked.before(rows)?, dataset)?.with_column("rating", rating)
+        let table = table(&pairs, liked.before(rows)?, dataset)?.with_column("rating", rating)?;
+        statistics.iter().try_fold(table, |table, statistics| statistics.add_to(table, rows))
     };
     let train = table(&parts.train)?;
-    let encoder = FeatureEncoder::fit(schema(dataset), [Ok(&train)])?;
+    let mut schema = schema(dataset);
+    for name in statistics.iter().flat_map(|statistics| statistics.features.names()) {
+        schema = schema.with_field(*name, Numeric::QuantileBins { n_bins: 32 });
+    }
+    let encoder = FeatureEncoder::fit(schema, [Ok(&train)])?;
     Ok(CtrData {
         train: encoder.encode(&train)?,
         validation: encoder.encode(&table(&parts.validation)?)?,
         test: encoder.encode(&table(&parts.test)?)?,
-        catalogue: Some(catalogue(&encoder, dataset, &liked)?),
+        catalogue: if statistics.is_none() { Some(catalogue(&encoder, dataset, &liked)?) } else { None },
     })
 }
 
@@ -103,6 +118,10 @@ fn catalogue(encoder: &FeatureEncoder, dataset: &Dataset, liked: &Likes) -> Resu
         users: encode(&[users, vec![(None, None)]].concat())?,
         items: encode(&items)?,
         liked: (0..n_users).map(|user| liked.of(user)).collect(),
+        titles: match dataset.item_table() {
+            Some(items) => items.titles().to_vec(),
+            None => (0..n_items).map(|item| format!("item {item}")).collect(),
+        },
     })
 }
 
@@ -156,6 +175,36 @@ fn table(pairs: &[(Option<UserId>, Option<ItemId>)], liked: Column, dataset: &Da
             .with_column("year", Column::ints(items().map(year)))?;
     }
     Ok(table)
+}
+
+/// Statistics of users and films as of the time of each row.
+struct Statistics {
+    features: AggregateFeatures,
+    /// The row of each user and film.
+    rows: HashMap<(UserId, ItemId), usize>,
+}
+
+impl Statistics {
+    fn new(rows: &Interactions, dataset: &Dataset) -> Result<Self> {
+        let config = AggregateConfig { positive_from: POSITIVE_FROM as f32, ..AggregateConfig::default() };
+        let mut store = FeatureStore::new(config)?;
+        if let Some(items) = dataset.item_table() {
+            store =
+                store.with_categories(&ItemFeatures::genres(items))?.with_years(items.years().to_vec())?;
+        }
+        let numbered = rows.iter().enumerate().map(|(i, row)| ((row.user, row.item), i));
+        Ok(Self { features: store.replay(rows)?, rows: numbered.collect() })
+    }
+
+    /// The table with a column for each statistic of these rows.
+    fn add_to(&self, mut table: Table, rows: &Interactions) -> Result<Table> {
+        let numbers: Vec<usize> = rows.iter().map(|row| self.rows[&(row.user, row.item)]).collect();
+        for (i, name) in self.features.names().iter().enumerate() {
+            let of_row = |&row: &usize| f64::from(self.features.row(row)[i]);
+            table = table.with_column(*name, Column::numbers(numbers.iter().map(of_row))?)?;
+        }
+        Ok(table)
+    }
 }
 
 /// What each user liked, in the order of time.

@@ -1,5 +1,7 @@
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::features::FeatureSpace;
 
@@ -8,7 +10,8 @@ use crate::features::FeatureSpace;
 /// A bag says everything that a field of ids can be: one id of weight 1 (a category, a bin), several (a list; its
 /// mean has weights 1 / n), an id whose weight is a number (a standardised number), none (a missing value). A
 /// field's embedding is the sum of its ids' embeddings, each times its weight.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct EncodedRows {
     space: FeatureSpace,
     n_labels: usize,
@@ -28,7 +31,65 @@ pub struct EncodedRows {
     groups: Vec<u32>,
     /// For each field, those of ids before those of vectors, whether all rows are known to hold the same; empty where
     /// nothing is known.
+    #[serde(skip)]
     shared: Vec<bool>,
+}
+
+/// [`EncodedRows`] from a file, not yet known to fit together.
+#[derive(Deserialize)]
+struct Saved {
+    space: FeatureSpace,
+    n_labels: usize,
+    starts: Vec<u32>,
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+    vectors: Vec<f32>,
+    events: Vec<u32>,
+    histories: Vec<[u32; 2]>,
+    labels: Vec<f32>,
+    groups: Vec<u32>,
+}
+
+impl TryFrom<Saved> for EncodedRows {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self> {
+        let (n, space) = (saved.groups.len(), &saved.space);
+        let n_histories = if space.history().is_some() { n } else { 0 };
+        for (what, expected, found) in [
+            ("number of bags", n * space.n_fields() + 1, saved.starts.len()),
+            ("number of weights", saved.ids.len(), saved.weights.len()),
+            ("numbers of the vectors", n * space.d_vectors(), saved.vectors.len()),
+            ("number of labels", n * saved.n_labels, saved.labels.len()),
+            ("number of histories", n_histories, saved.histories.len()),
+        ] {
+            if expected != found {
+                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+            }
+        }
+        let mut rows = Self::new(space.clone(), saved.n_labels);
+        if space.history().is_some() {
+            rows.push_events(&saved.events)?;
+        }
+        let entries: Vec<(u32, f32)> = saved.ids.into_iter().zip(saved.weights).collect();
+        for row in 0..n {
+            let starts = &saved.starts[row * space.n_fields()..=(row + 1) * space.n_fields()];
+            let bag = |pair: &[u32]| {
+                entries.get(pair[0] as usize..pair[1] as usize).ok_or_else(|| {
+                    Error::config("EncodedRows::starts", "bags one behind another", format!("{pair:?}"))
+                })
+            };
+            let bags: Vec<&[(u32, f32)]> = starts.windows(2).map(bag).collect::<Result<_>>()?;
+            rows.push(EncodedRow {
+                bags: &bags,
+                vectors: &saved.vectors[row * space.d_vectors()..(row + 1) * space.d_vectors()],
+                history: saved.histories.get(row).map_or([0, 0], |&history| history),
+                labels: &saved.labels[row * saved.n_labels..(row + 1) * saved.n_labels],
+                group: saved.groups[row],
+            })?;
+        }
+        Ok(rows)
+    }
 }
 
 /// One row of [`EncodedRows`], to be added.
@@ -554,6 +615,27 @@ mod tests {
         assert!(rows.join(1, &["town".to_owned()], &rows, &[2], &[]).is_err());
         assert!(rows.join(1, &left, &rows, &[2], &[0]).is_err());
         assert!(rows.join(1, &left, &EncodedRows::default(), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn saved_rows_are_read_again_and_checked() {
+        let rows = rows();
+        let json = serde_json::to_string(&rows).unwrap();
+        assert_eq!(serde_json::from_str::<EncodedRows>(&json).unwrap(), rows);
+        let whole = serde_json::to_value(&rows).unwrap();
+        for (field, value) in [
+            ("starts", serde_json::json!([0])),
+            ("weights", serde_json::json!([])),
+            ("vectors", serde_json::json!([1.0])),
+            ("labels", serde_json::json!([])),
+            ("histories", serde_json::json!([])),
+            ("events", serde_json::json!([0])),
+            ("ids", serde_json::json!(vec![9; rows.ids().len()])),
+        ] {
+            let mut broken = whole.clone();
+            broken[field] = value;
+            assert!(serde_json::from_value::<EncodedRows>(broken).is_err(), "{field}");
+        }
     }
 
     #[test]

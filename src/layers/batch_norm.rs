@@ -1,6 +1,8 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, module};
 
+#[cfg(feature = "flex")]
+use crate::kernels;
 use crate::layers::Init;
 use crate::rng::Rng;
 
@@ -76,11 +78,38 @@ impl BatchStatistics {
             let (mean, variance) = (self.mean.value(), self.variance.value());
             return module::batch_norm(x, gamma, beta, mean, variance, self.epsilon);
         }
+        #[cfg(feature = "flex")]
+        if kernels::fused(&x) {
+            let (moments, epsilon) = (self.observe(&x), self.epsilon);
+            return kernels::apply_3(kernels::BatchNorm { moments, epsilon }, x, gamma, beta);
+        }
         let batch = module::batch_norm_train(x, gamma, beta, self.epsilon);
-        let unbiased = n as f64 / (n as f64 - 1.0).max(1.0);
-        run_along(&self.mean, batch.mean);
-        run_along(&self.variance, batch.variance.mul_scalar(unbiased));
+        self.run_along(n, batch.mean, batch.variance);
         batch.output
+    }
+
+    /// The mean and the biased variance of each column of a batch, `[2, d]`, which enter the running ones.
+    #[cfg(feature = "flex")]
+    pub(super) fn observe(&self, x: &Tensor<2>) -> kernels::Array {
+        let [n, d] = x.dims();
+        let moments: Tensor<2> = kernels::apply_1(kernels::ColumnMoments, x.clone().inner());
+        let moments = kernels::into_values(moments);
+        let row = |row: usize| Tensor::from_floats(&moments[row * d..][..d], &x.device());
+        self.run_along(n, row(0), row(1));
+        kernels::Array::new(moments, [2, d])
+    }
+
+    /// ε
+    #[cfg(feature = "flex")]
+    pub(super) fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// Enters the moments of a batch of `n` rows.
+    fn run_along(&self, n: usize, mean: Tensor<1>, variance: Tensor<1>) {
+        let unbiased = n as f64 / (n as f64 - 1.0).max(1.0);
+        run_along(&self.mean, mean);
+        run_along(&self.variance, variance.mul_scalar(unbiased));
     }
 }
 

@@ -1,6 +1,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 
+#[cfg(feature = "flex")]
+use crate::kernels;
 use crate::layers::Init;
 use crate::layers::batch_norm::BatchStatistics;
 use crate::rng::Rng;
@@ -40,6 +42,11 @@ impl Dice {
 
 /// [`Dice`] with this α: s (α + (1 − α) p(s)).
 fn dice(x: Tensor<2>, alpha: Tensor<1>, statistics: &BatchStatistics, in_training: bool) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if in_training && kernels::fused(&x) && x.dims()[0] > 0 {
+        let (moments, epsilon) = (statistics.observe(&x), statistics.epsilon());
+        return kernels::apply_2(kernels::Dice { moments, epsilon }, x, alpha);
+    }
     let (gamma, beta) = (alpha.ones_like(), alpha.zeros_like());
     let p = activation::sigmoid(statistics.normalize(x.clone(), gamma, beta, in_training));
     let rest = alpha.clone().neg().add_scalar(1.0);

@@ -29,7 +29,7 @@ pub use history::{EpochSummary, History};
 pub use optimizer::{AdamConfig, Optimizer};
 pub use plateau::Plateau;
 pub use ranking_batches::{RankingBatch, RankingBatches};
-pub use ranking_model::{RankingModel, RankingObjective, RankingOutput, RankingSpec, predict};
+pub use ranking_model::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec, predict};
 pub(crate) use retrieval_batches::check_retrieval_batches;
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches, Windows};
 pub use row_optimizer::RowOptimizer;

@@ -1,5 +1,6 @@
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -124,8 +125,23 @@ impl RankingSpec {
     }
 }
 
+/// The settings of a ranking model.
+pub trait RankingConfig: Serialize + DeserializeOwned {
+    /// The model.
+    type Model: RankingModel;
+
+    /// What the model is called in files.
+    const NAME: &'static str;
+
+    /// Fresh weights for rows of this space, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A setting outside its range, or a space that lacks what the model reads.
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Self::Model>;
+}
+
 /// A model of rows of fields: a module that gives each row a logit for each label.
-pub trait RankingModel: Module {
+pub trait RankingModel: Module + Sync {
     /// What it was made for, and from.
     fn spec(&self) -> &RankingSpec;
 

@@ -17,7 +17,7 @@ pub trait RowScorer: fmt::Debug + Send + Sync {
     fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>>;
 }
 
-impl<M: RankingModel + Sync> RowScorer for M {
+impl<M: RankingModel> RowScorer for M {
     fn space(&self) -> &FeatureSpace {
         self.spec().space()
     }

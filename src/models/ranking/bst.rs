@@ -10,7 +10,7 @@ use crate::layers::{
     TransformerBlock, TransformerBlockConfig, check_dropout, dropout, id_tensor, sequence_embedding,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Bst`].
 ///
@@ -60,12 +60,16 @@ impl Default for BstConfig {
     }
 }
 
-impl BstConfig {
+impl RankingConfig for BstConfig {
+    type Model = Bst;
+
+    const NAME: &'static str = "bst";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range, or a space without a history.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Bst> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Bst> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("BstConfig::dropout", self.dropout)?;
         if self.n_blocks == 0 {

@@ -9,7 +9,7 @@ use crate::layers::{
     dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// How the cross network and the perceptron of a [`Dcn`] are joined (Wang et al. 2021, figure 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +70,16 @@ impl Default for DcnConfig {
     }
 }
 
-impl DcnConfig {
+impl RankingConfig for DcnConfig {
+    type Model = Dcn;
+
+    const NAME: &'static str = "dcn";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Dcn> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Dcn> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DcnConfig::dropout", self.dropout)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);

@@ -9,7 +9,7 @@ use crate::layers::{
     factorization_machine,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`DeepFm`].
 ///
@@ -47,12 +47,16 @@ impl Default for DeepFmConfig {
     }
 }
 
-impl DeepFmConfig {
+impl RankingConfig for DeepFmConfig {
+    type Model = DeepFm;
+
+    const NAME: &'static str = "deep_fm";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<DeepFm> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<DeepFm> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DeepFmConfig::dropout", self.dropout)?;
         if self.mlp.d_output != 1 {

@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Linear, Mlp, MlpConfig,
-    SequenceLayout, SharedColumns, TableUpdate, TargetAttention, check_dropout, dropout,
+    SequenceLayout, SharedColumns, TableUpdate, TargetAttention, check_dropout, dropout, read,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Din`].
 ///
@@ -66,12 +66,18 @@ impl DinConfig {
         self.mlp.norm = HiddenNorm::Dice;
         self
     }
+}
+
+impl RankingConfig for DinConfig {
+    type Model = Din;
+
+    const NAME: &'static str = "din";
 
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range, or a space without a history.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DinConfig::dropout", self.dropout)?;
         let Some((field, _)) = space.history() else {
@@ -131,6 +137,23 @@ pub struct Din {
 }
 
 impl Din {
+    /// The weight a(e_j, v_A) of each item j of the history of each row, oldest first: how much it counts for the candidate.
+    ///
+    /// # Errors
+    /// Rows of another space; a device that fails to give its numbers back.
+    pub fn attention(&self, rows: &EncodedRows) -> Result<Vec<Vec<f32>>> {
+        rows.check_space(self.spec.space())?;
+        let d = self.config.d_embedding;
+        let layout = SequenceLayout::new(rows.histories().map(|history| history.len()));
+        if layout.n_rows() == 0 {
+            return Ok(vec![Vec::new(); rows.n_rows()]);
+        }
+        let candidates = self.fields.forward(rows).narrow(1, self.field * d, d);
+        let events: Vec<u32> = (0..rows.n_rows()).flat_map(|row| rows.history(row)).copied().collect();
+        let weights = read(self.attention.weights(candidates, self.fields.ids(&events), &layout, None))?;
+        Ok(layout.iter().map(|items| weights[items].to_vec()).collect())
+    }
+
     /// v_U(A) of each row.
     ///
     /// # Shapes

@@ -8,7 +8,7 @@ use crate::layers::{
     FieldEmbedding, MlpConfig, TableUpdate, Towers, check_dropout, dropout, logit_of_product,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Esmm`].
 ///
@@ -50,12 +50,16 @@ impl Default for EsmmConfig {
     }
 }
 
-impl EsmmConfig {
+impl RankingConfig for EsmmConfig {
+    type Model = Esmm;
+
+    const NAME: &'static str = "esmm";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Esmm> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Esmm> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("EsmmConfig::dropout", self.dropout)?;
         if self.n_labels < 2 {

@@ -45,6 +45,21 @@ impl<M: RowScorer> FeatureRanker<M> {
         &self.model
     }
 
+    /// What is known of users: a row each, and one for strangers.
+    pub fn users(&self) -> &EncodedRows {
+        &self.users
+    }
+
+    /// What is known of items: a row each.
+    pub fn items(&self) -> &EncodedRows {
+        &self.items
+    }
+
+    /// The fields that are read of a user's row.
+    pub fn user_fields(&self) -> impl Iterator<Item = &str> {
+        self.user_fields.iter().map(String::as_str)
+    }
+
     /// The number of users it knows.
     pub fn n_users(&self) -> usize {
         self.users.n_rows() - 1

@@ -8,7 +8,7 @@ use crate::layers::{
     BilinearFusion, FieldEmbedding, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`FinalMlp`].
 ///
@@ -60,11 +60,38 @@ impl Default for FinalMlpConfig {
 }
 
 impl FinalMlpConfig {
+    /// The gate of stream `i`, for field vectors of this width together.
+    fn gate(
+        &self,
+        i: usize,
+        space: &FeatureSpace,
+        width: usize,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Gate> {
+        let field = |name: &String| {
+            space
+                .field(name)
+                .ok_or_else(|| Error::config("FinalMlpConfig::contexts", "fields of the space", name))
+        };
+        let fields: Vec<usize> = self.contexts[i].iter().map(field).collect::<Result<_>>()?;
+        let d_context = fields.len().max(1) * self.d_embedding;
+        let mlp = MlpConfig::new(width).with_hidden([self.d_gate]);
+        let learned = || Init::Normal { std: 0.01 }.param([1, d_context], rng, device);
+        Ok(Gate { context: fields.is_empty().then(learned), mlp: mlp.init(d_context, rng, device)?, fields })
+    }
+}
+
+impl RankingConfig for FinalMlpConfig {
+    type Model = FinalMlp;
+
+    const NAME: &'static str = "final_mlp";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range, or a context that is no field of the space.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<FinalMlp> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<FinalMlp> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("FinalMlpConfig::dropout", self.dropout)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
@@ -87,27 +114,6 @@ impl FinalMlpConfig {
             spec,
             config: self.clone(),
         })
-    }
-
-    /// The gate of stream `i`, for field vectors of this width together.
-    fn gate(
-        &self,
-        i: usize,
-        space: &FeatureSpace,
-        width: usize,
-        rng: &mut Rng,
-        device: &Device,
-    ) -> Result<Gate> {
-        let field = |name: &String| {
-            space
-                .field(name)
-                .ok_or_else(|| Error::config("FinalMlpConfig::contexts", "fields of the space", name))
-        };
-        let fields: Vec<usize> = self.contexts[i].iter().map(field).collect::<Result<_>>()?;
-        let d_context = fields.len().max(1) * self.d_embedding;
-        let mlp = MlpConfig::new(width).with_hidden([self.d_gate]);
-        let learned = || Init::Normal { std: 0.01 }.param([1, d_context], rng, device);
-        Ok(Gate { context: fields.is_empty().then(learned), mlp: mlp.init(d_context, rng, device)?, fields })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FieldEmbedding, FirstOrder, TableUpdate, factorization_machine};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Fm`].
 ///
@@ -32,12 +32,16 @@ impl Default for FmConfig {
     }
 }
 
-impl FmConfig {
+impl RankingConfig for FmConfig {
+    type Model = Fm;
+
+    const NAME: &'static str = "fm";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Fm> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Fm> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         Ok(Fm {

@@ -8,7 +8,7 @@ use crate::layers::{
     FieldEmbedding, HiddenNorm, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`InteractionMlp`].
 ///
@@ -54,12 +54,16 @@ impl Default for InteractionMlpConfig {
     }
 }
 
-impl InteractionMlpConfig {
+impl RankingConfig for InteractionMlpConfig {
+    type Model = InteractionMlp;
+
+    const NAME: &'static str = "interaction_mlp";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range, or a space without one of the fields.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<InteractionMlp> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<InteractionMlp> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("InteractionMlpConfig::dropout", self.dropout)?;
         if self.mlp.d_output != 1 {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FirstOrder, TableUpdate};
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Logistic`].
 ///
@@ -23,12 +23,16 @@ pub struct LogisticConfig {
     pub objective: RankingObjective,
 }
 
-impl LogisticConfig {
+impl RankingConfig for LogisticConfig {
+    type Model = Logistic;
+
+    const NAME: &'static str = "logistic";
+
     /// A model of this space whose weights are all 0.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Logistic> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Logistic> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         let rng = &mut Rng::stream(seed, &[0]);
         Ok(Logistic {

@@ -8,7 +8,7 @@ use crate::layers::{
     FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of an [`Mmoe`].
 ///
@@ -58,12 +58,16 @@ impl Default for MmoeConfig {
     }
 }
 
-impl MmoeConfig {
+impl RankingConfig for MmoeConfig {
+    type Model = Mmoe;
+
+    const NAME: &'static str = "mmoe";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Mmoe> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Mmoe> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("MmoeConfig::dropout", self.dropout)?;
         if self.n_experts == 0 || self.d_expert == 0 {

@@ -8,7 +8,7 @@ use crate::layers::{
     Activation, FieldEmbedding, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout, mix_experts,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`Ple`].
 ///
@@ -66,12 +66,16 @@ impl Default for PleConfig {
     }
 }
 
-impl PleConfig {
+impl RankingConfig for PleConfig {
+    type Model = Ple;
+
+    const NAME: &'static str = "ple";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Ple> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Ple> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("PleConfig::dropout", self.dropout)?;
         for (field, n) in [

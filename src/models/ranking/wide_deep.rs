@@ -8,7 +8,7 @@ use crate::layers::{
     FieldEmbedding, FirstOrder, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
 };
 use crate::rng::Rng;
-use crate::training::{RankingModel, RankingObjective, RankingOutput, RankingSpec};
+use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
 /// The settings of a [`WideDeep`].
 ///
@@ -46,12 +46,16 @@ impl Default for WideDeepConfig {
     }
 }
 
-impl WideDeepConfig {
+impl RankingConfig for WideDeepConfig {
+    type Model = WideDeep;
+
+    const NAME: &'static str = "wide_deep";
+
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<WideDeep> {
+    fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<WideDeep> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("WideDeepConfig::dropout", self.dropout)?;
         if self.mlp.d_output != 1 {

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
+mod deep_fm;
 mod sasrec;
 mod two_tower;
 
@@ -24,6 +25,10 @@ pub const NAMES: [&str; 7] = [
     "large_tables",
 ];
 
+/// A DeepFM of ever more ids, of which a batch names at most 32,768: what a step of it costs, whatever the table.
+#[allow(dead_code, reason = "of the `training_step` bench alone")]
+pub const DEEP_FM_NAMES: [&str; 3] = ["deep_fm_50k_ids", "deep_fm_500k_ids", "deep_fm_5m_ids"];
+
 const D: usize = 64;
 const N_ITEMS: usize = 3_417;
 const DROPOUT: f64 = 0.2;
@@ -40,6 +45,9 @@ pub fn on(device: &Device, name: &str) -> Box<dyn FnMut()> {
     let two_tower =
         |n_users, n_items, batch, update| two_tower::steps(n_users, n_items, batch, update, device);
     match name {
+        "deep_fm_50k_ids" => deep_fm::steps(50_000, device),
+        "deep_fm_500k_ids" => deep_fm::steps(500_000, device),
+        "deep_fm_5m_ids" => deep_fm::steps(5_000_000, device),
         "full_softmax" => full_softmax(device),
         "two_tower_b1024" => two_tower(6_040, 3_706, 1_024, TableUpdate::Dense),
         "two_tower_b2048" => two_tower(6_040, 3_706, 2_048, TableUpdate::Dense),

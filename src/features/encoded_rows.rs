@@ -396,12 +396,21 @@ impl EncodedRows {
             None => [0, 0],
         };
         let d_vectors = self.space.d_vectors();
+        // Neighbouring fields of one side are copied together.
+        let runs: Vec<&[bool]> = shared[..n_fields].chunk_by(|a, b| a == b).collect();
+        joined.starts.reserve(items.len() * n_fields);
         for &item in items {
-            for (field, &is_left) in shared[..n_fields].iter().enumerate() {
-                let (ids, weights) = if is_left { self.bag(row, field) } else { other.bag(item, field) };
-                joined.ids.extend_from_slice(ids);
-                joined.weights.extend_from_slice(weights);
-                joined.starts.push(joined.ids.len() as u32);
+            let mut field = 0;
+            for run in &runs {
+                let (side, row) = if run[0] { (self, row) } else { (other, item) };
+                let first = row * n_fields + field;
+                let starts = &side.starts[first..=first + run.len()];
+                let (entries, end) =
+                    (starts[0] as usize..starts[run.len()] as usize, joined.ids.len() as u32);
+                joined.starts.extend(starts[1..].iter().map(|start| start - starts[0] + end));
+                joined.ids.extend_from_slice(&side.ids[entries.clone()]);
+                joined.weights.extend_from_slice(&side.weights[entries]);
+                field += run.len();
             }
             let start = joined.vectors.len();
             joined.vectors.extend_from_slice(&other.vectors[item * d_vectors..(item + 1) * d_vectors]);

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
+use crate::kernels;
 use crate::layers::read;
 use crate::training::RankingModel;
 
@@ -27,6 +28,10 @@ impl<M: RankingModel> RowScorer for M {
         if rows.n_rows() == 0 {
             return Ok(Vec::new());
         }
-        read(self.forward(rows, None).logits.narrow(1, 0, 1))
+        let logits = || self.forward(rows, None).logits.narrow(1, 0, 1);
+        match self.devices().first() {
+            Some(device) => read(kernels::among_workers(device, logits)),
+            None => read(logits()),
+        }
     }
 }

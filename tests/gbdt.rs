@@ -1,0 +1,88 @@
+//! Gradient-boosted trees over the fields of a row.
+#![cfg(feature = "gbdt")]
+
+use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+use recsys::models::ranking::{FeatureRanker, Gbdt, GbdtConfig};
+use recsys::prelude::*;
+use recsys::training::RowScorer;
+
+/// Of 50 ids the even ones are liked; the second field's only id says nothing; the first number is the answer where the
+/// id is missing.
+fn rows() -> EncodedRows {
+    let space = FeatureSpace::default()
+        .with_field("item", 50)
+        .and_then(|space| space.with_field("constant", 1))
+        .and_then(|space| space.with_vectors("number", 2))
+        .unwrap();
+    let mut rows = EncodedRows::new(space, 1);
+    for i in 0..1_000u32 {
+        let (item, is_liked) = (i % 50, f32::from(i % 2 == 0));
+        let id = [(item, 1.0)];
+        let item: &[(u32, f32)] = if i % 10 < 8 { &id } else { &[] };
+        let vectors = [if item.is_empty() { is_liked } else { 0.5 }, 7.0];
+        let bags: [&[(u32, f32)]; 2] = [item, &[(50, 1.0)]];
+        rows.push(EncodedRow {
+            bags: &bags,
+            vectors: &vectors,
+            labels: &[is_liked],
+            ..EncodedRow::default()
+        })
+        .unwrap();
+    }
+    rows
+}
+
+#[test]
+fn trees_learn_from_statistics_and_numbers() {
+    let rows = rows();
+    let config = GbdtConfig { n_trees: 50, ..GbdtConfig::default() };
+    let trees = config.fit(&rows).unwrap();
+    let scores = trees.score_rows(&rows).unwrap();
+    assert!(scores.iter().zip(rows.labels()).all(|(&score, &label)| (score > 0.0) == (label > 0.5)));
+    assert!(trees.score_rows(&rows.select(&[])).unwrap().is_empty());
+
+    let json = serde_json::to_string(&trees).unwrap();
+    let read: Gbdt = serde_json::from_str(&json).unwrap();
+    assert_eq!(read.score_rows(&rows).unwrap(), scores);
+    assert_eq!(config.fit(&rows).unwrap().score_rows(&rows).unwrap(), scores);
+}
+
+#[test]
+fn a_row_does_not_see_its_own_label() {
+    let space = FeatureSpace::default().with_field("row", 40).unwrap();
+    let mut rows = EncodedRows::new(space, 1);
+    for i in 0..40 {
+        let label = [f32::from(i % 3 == 0)];
+        rows.push(EncodedRow { bags: &[&[(i, 1.0)]], labels: &label, ..EncodedRow::default() }).unwrap();
+    }
+    // An id that is met once has the mean of all labels in its only row: a constant column, and no column is left.
+    let error = GbdtConfig::default().fit(&rows).unwrap_err().to_string();
+    assert!(error.contains("differ in some field"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let rows = rows();
+    let fit = |config: GbdtConfig| config.fit(&rows).map(|_| ());
+    assert!(fit(GbdtConfig { learning_rate: 0.0, ..GbdtConfig::default() }).is_err());
+    assert!(fit(GbdtConfig { max_depth: 0, ..GbdtConfig::default() }).is_err());
+    assert!(fit(GbdtConfig { prior: f64::NAN, ..GbdtConfig::default() }).is_err());
+    assert!(fit(GbdtConfig { n_trees: 0, ..GbdtConfig::default() }).is_err());
+    let one_class: Vec<usize> = (0..rows.n_rows()).step_by(2).collect();
+    assert!(GbdtConfig::default().fit(&rows.select(&one_class)).is_err());
+    assert!(GbdtConfig::default().fit(&rows.select(&[])).is_err());
+    let trees = GbdtConfig { n_trees: 3, ..GbdtConfig::default() }.fit(&rows).unwrap();
+    assert!(trees.score_rows(&EncodedRows::default()).is_err());
+}
+
+#[test]
+fn trees_answer_behind_the_ranker_as_any_model() {
+    let rows = rows();
+    let trees = GbdtConfig { n_trees: 20, ..GbdtConfig::default() }.fit(&rows).unwrap();
+    let scores = trees.score_rows(&rows).unwrap();
+    let users = rows.select(&[0]);
+    let ranker = FeatureRanker::new(trees, users, rows, &["constant"]).unwrap();
+    let items = [ItemId(0), ItemId(1), ItemId(8)];
+    let found = ranker.score(&Query::default(), &items).unwrap();
+    assert_eq!(found, items.map(|item| scores[item.index()]));
+}

@@ -180,8 +180,8 @@ fn table(pairs: &[(Option<UserId>, Option<ItemId>)], liked: Column, dataset: &Da
 /// Statistics of users and films as of the time of each row.
 struct Statistics {
     features: AggregateFeatures,
-    /// The row of each user and film.
-    rows: HashMap<(UserId, ItemId), usize>,
+    /// A row of each user, film and time; such rows have the same statistics.
+    rows: HashMap<(UserId, ItemId, i64), usize>,
 }
 
 impl Statistics {
@@ -192,13 +192,14 @@ impl Statistics {
             store =
                 store.with_categories(&ItemFeatures::genres(items))?.with_years(items.years().to_vec())?;
         }
-        let numbered = rows.iter().enumerate().map(|(i, row)| ((row.user, row.item), i));
+        let numbered = rows.iter().enumerate().map(|(i, row)| ((row.user, row.item, row.timestamp), i));
         Ok(Self { features: store.replay(rows)?, rows: numbered.collect() })
     }
 
     /// The table with a column for each statistic of these rows.
     fn add_to(&self, mut table: Table, rows: &Interactions) -> Result<Table> {
-        let numbers: Vec<usize> = rows.iter().map(|row| self.rows[&(row.user, row.item)]).collect();
+        let numbers: Vec<usize> =
+            rows.iter().map(|row| self.rows[&(row.user, row.item, row.timestamp)]).collect();
         for (i, name) in self.features.names().iter().enumerate() {
             let of_row = |&row: &usize| f64::from(self.features.row(row)[i]);
             table = table.with_column(*name, Column::numbers(numbers.iter().map(of_row))?)?;

@@ -8,10 +8,44 @@ use crate::error::{Error, Result};
 /// `offset(f)..offset(f) + n_ids(f)`, and one embedding table serves all of them with one gather. Fields may
 /// [share](Self::with_shared_field) their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct FeatureSpace {
     fields: Vec<Field>,
     vectors: Vec<Vectors>,
     history: Option<History>,
+}
+
+/// A [`FeatureSpace`] from a file, not yet known to fit together.
+#[derive(Deserialize)]
+struct Saved {
+    fields: Vec<Field>,
+    vectors: Vec<Vectors>,
+    history: Option<History>,
+}
+
+impl TryFrom<Saved> for FeatureSpace {
+    type Error = Error;
+
+    fn try_from(Saved { fields, vectors, history }: Saved) -> Result<Self> {
+        for Field { name, offset, n_ids } in &fields {
+            if *n_ids == 0 || offset.checked_add(*n_ids).is_none() {
+                let expected = format!("at least one id, and less than 2^32, in field {name}");
+                return Err(Error::config(
+                    "FeatureSpace::n_ids",
+                    expected,
+                    format!("{n_ids} from {offset} on"),
+                ));
+            }
+        }
+        if let Some(vectors) = vectors.iter().find(|vectors| vectors.dim == 0) {
+            return Err(Error::config("FeatureSpace::dim", format!("at least 1 for {}", vectors.name), 0));
+        }
+        if let Some(History { field, .. }) = history.as_ref().filter(|history| history.field >= fields.len())
+        {
+            return Err(Error::config("FeatureSpace::history", "a field of the space", field));
+        }
+        Ok(Self { fields, vectors, history })
+    }
 }
 
 /// A field whose values are ids.
@@ -189,6 +223,18 @@ mod tests {
         assert_eq!(space.history(), Some((1, 4)));
         let json = serde_json::to_string(&space).unwrap();
         assert_eq!(serde_json::from_str::<FeatureSpace>(&json).unwrap(), space);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_not_read() {
+        for broken in [
+            r#"{"fields": [], "vectors": [], "history": {"name": "h", "field": 0, "max_len": 3}}"#,
+            r#"{"fields": [{"name": "a", "offset": 4294967295, "n_ids": 1}], "vectors": [], "history": null}"#,
+            r#"{"fields": [{"name": "a", "offset": 0, "n_ids": 0}], "vectors": [], "history": null}"#,
+            r#"{"fields": [], "vectors": [{"name": "v", "dim": 0}], "history": null}"#,
+        ] {
+            assert!(serde_json::from_str::<FeatureSpace>(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

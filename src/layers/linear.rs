@@ -54,16 +54,14 @@ impl Linear {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         let [d_input, _] = weight.dims();
         let mut start = 0;
-        let mut product = |part: Tensor<2>, bias| {
+        let product = |part: Tensor<2>| {
             let [_, width] = part.dims();
             start += width;
-            linear(part, weight.clone().narrow(0, start - width, width), bias, None)
+            linear(part, weight.clone().narrow(0, start - width, width), bias.zeros_like(), None)
         };
-        let mut parts = parts.into_iter();
-        let first = parts.next().map(|part| product(part, bias.clone()));
-        let all = parts.fold(first, |sum, part| sum.map(|sum| sum + product(part, bias.zeros_like())));
+        let sum = parts.into_iter().map(product).fold(bias.clone().unsqueeze(), |sum, product| sum + product);
         assert!(start == d_input, "parts of {start} columns meet weights of {d_input} rows");
-        all.unwrap_or_else(|| unreachable!("there is a first part, for there is an input"))
+        sum
     }
 
     /// a(x W + b), with the activation a.

@@ -45,6 +45,18 @@ fn trees_learn_from_statistics_and_numbers() {
     let read: Gbdt = serde_json::from_str(&json).unwrap();
     assert_eq!(read.score_rows(&rows).unwrap(), scores);
     assert_eq!(config.fit(&rows).unwrap().score_rows(&rows).unwrap(), scores);
+
+    let whole = serde_json::to_value(&trees).unwrap();
+    for (place, value) in [
+        ("/columns/0/Target/field", 9.into()),
+        ("/columns/0/Target/statistic/sums", serde_json::json!([1.0])),
+        ("/columns/1/Number/at", 2.into()),
+    ] {
+        let mut altered = whole.clone();
+        *altered.pointer_mut(place).unwrap() = value;
+        let error = serde_json::from_value::<Gbdt>(altered).unwrap_err().to_string();
+        assert!(error.contains("a column that the space does not have"), "{error}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use std::ops::Range;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::features::FeatureSpace;
@@ -10,8 +12,8 @@ use crate::features::FeatureSpace;
 /// A bag says everything that a field of ids can be: one id of weight 1 (a category, a bin), several (a list; its
 /// mean has weights 1 / n), an id whose weight is a number (a standardised number), none (a missing value). A
 /// field's embedding is the sum of its ids' embeddings, each times its weight.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Saved")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct EncodedRows {
     space: FeatureSpace,
     n_labels: usize,
@@ -21,8 +23,8 @@ pub struct EncodedRows {
     weights: Vec<f32>,
     /// `[n_rows, d_vectors]`
     vectors: Vec<f32>,
-    /// What histories are parts of; rows may share parts.
-    events: Vec<u32>,
+    /// What histories are parts of; rows may share parts, and selections of the same rows share all.
+    events: Arc<Vec<u32>>,
     /// The part of `events` that is the history of each row; empty without histories.
     histories: Vec<[u32; 2]>,
     /// `[n_rows, n_labels]`
@@ -35,60 +37,28 @@ pub struct EncodedRows {
     shared: Vec<bool>,
 }
 
-/// [`EncodedRows`] from a file, not yet known to fit together.
-#[derive(Deserialize)]
-struct Saved {
-    space: FeatureSpace,
-    n_labels: usize,
-    starts: Vec<u32>,
-    ids: Vec<u32>,
-    weights: Vec<f32>,
-    vectors: Vec<f32>,
-    events: Vec<u32>,
-    histories: Vec<[u32; 2]>,
-    labels: Vec<f32>,
-    groups: Vec<u32>,
+impl PartialEq for EncodedRows {
+    /// Wherever their events lie.
+    fn eq(&self, other: &Self) -> bool {
+        fn parts(rows: &EncodedRows) -> impl PartialEq + '_ {
+            let EncodedRows {
+                space, n_labels, starts, ids, weights, vectors, labels, groups, shared, ..
+            } = rows;
+            (space, n_labels, starts, ids, weights, vectors, labels, groups, shared)
+        }
+        parts(self) == parts(other) && (0..self.n_rows()).all(|row| self.history(row) == other.history(row))
+    }
 }
 
-impl TryFrom<Saved> for EncodedRows {
-    type Error = Error;
+impl Serialize for EncodedRows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
 
-    fn try_from(saved: Saved) -> Result<Self> {
-        let (n, space) = (saved.groups.len(), &saved.space);
-        let n_histories = if space.history().is_some() { n } else { 0 };
-        for (what, expected, found) in [
-            ("number of bags", n * space.n_fields() + 1, saved.starts.len()),
-            ("number of weights", saved.ids.len(), saved.weights.len()),
-            ("numbers of the vectors", n * space.d_vectors(), saved.vectors.len()),
-            ("number of labels", n * saved.n_labels, saved.labels.len()),
-            ("number of histories", n_histories, saved.histories.len()),
-        ] {
-            if expected != found {
-                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
-            }
-        }
-        let mut rows = Self::new(space.clone(), saved.n_labels);
-        if space.history().is_some() {
-            rows.push_events(&saved.events)?;
-        }
-        let entries: Vec<(u32, f32)> = saved.ids.into_iter().zip(saved.weights).collect();
-        for row in 0..n {
-            let starts = &saved.starts[row * space.n_fields()..=(row + 1) * space.n_fields()];
-            let bag = |pair: &[u32]| {
-                entries.get(pair[0] as usize..pair[1] as usize).ok_or_else(|| {
-                    Error::config("EncodedRows::starts", "bags one behind another", format!("{pair:?}"))
-                })
-            };
-            let bags: Vec<&[(u32, f32)]> = starts.windows(2).map(bag).collect::<Result<_>>()?;
-            rows.push(EncodedRow {
-                bags: &bags,
-                vectors: &saved.vectors[row * space.d_vectors()..(row + 1) * space.d_vectors()],
-                history: saved.histories.get(row).map_or([0, 0], |&history| history),
-                labels: &saved.labels[row * saved.n_labels..(row + 1) * saved.n_labels],
-                group: saved.groups[row],
-            })?;
-        }
-        Ok(rows)
+impl<'de> Deserialize<'de> for EncodedRows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Self::deserialize(deserializer)?.checked().map_err(D::Error::custom)
     }
 }
 
@@ -108,6 +78,45 @@ pub struct EncodedRow<'a> {
 }
 
 impl EncodedRows {
+    /// The same rows, if what was read from a file fits together.
+    fn checked(self) -> Result<Self> {
+        let (n, space) = (self.groups.len(), &self.space);
+        let n_histories = if space.history().is_some() { n } else { 0 };
+        for (what, expected, found) in [
+            ("number of bags", n * space.n_fields() + 1, self.starts.len()),
+            ("number of weights", self.ids.len(), self.weights.len()),
+            ("numbers of the vectors", n * space.d_vectors(), self.vectors.len()),
+            ("number of labels", n * self.n_labels, self.labels.len()),
+            ("number of histories", n_histories, self.histories.len()),
+        ] {
+            if expected != found {
+                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+            }
+        }
+        let mut rows = Self::new(space.clone(), self.n_labels);
+        if space.history().is_some() {
+            rows.push_events(&self.events)?;
+        }
+        let entries: Vec<(u32, f32)> = self.ids.into_iter().zip(self.weights).collect();
+        for row in 0..n {
+            let starts = &self.starts[row * space.n_fields()..=(row + 1) * space.n_fields()];
+            let bag = |pair: &[u32]| {
+                entries.get(pair[0] as usize..pair[1] as usize).ok_or_else(|| {
+                    Error::config("EncodedRows::starts", "bags one behind another", format!("{pair:?}"))
+                })
+            };
+            let bags: Vec<&[(u32, f32)]> = starts.windows(2).map(bag).collect::<Result<_>>()?;
+            rows.push(EncodedRow {
+                bags: &bags,
+                vectors: &self.vectors[row * space.d_vectors()..(row + 1) * space.d_vectors()],
+                history: self.histories.get(row).map_or([0, 0], |&history| history),
+                labels: &self.labels[row * self.n_labels..(row + 1) * self.n_labels],
+                group: self.groups[row],
+            })?;
+        }
+        Ok(rows)
+    }
+
     /// No rows yet, of this space and with `n_labels` labels each.
     pub fn new(space: FeatureSpace, n_labels: usize) -> Self {
         Self { space, n_labels, starts: vec![0], ..Self::default() }
@@ -125,7 +134,7 @@ impl EncodedRows {
         self.check_ids(field, events.iter().copied())?;
         let [start, end] = [self.events.len(), self.events.len() + events.len()];
         check_count("EncodedRows::events", end)?;
-        self.events.extend_from_slice(events);
+        Arc::make_mut(&mut self.events).extend_from_slice(events);
         Ok([start as u32, end as u32])
     }
 
@@ -203,11 +212,14 @@ impl EncodedRows {
         if expected != found {
             return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
         }
-        let n_events = self.events.len();
-        check_count("EncodedRows::events", n_events + other.events.len())?;
+        let is_of_one = Arc::ptr_eq(&self.events, &other.events);
+        let n_before = if is_of_one { 0 } else { self.events.len() };
+        check_count("EncodedRows::events", n_before + other.events.len())?;
         self.append_bags(&other.starts[1..], &other.ids, &other.weights)?;
-        self.events.extend_from_slice(&other.events);
-        let shifted = other.histories.iter().map(|range| range.map(|at| at + n_events as u32));
+        if !is_of_one {
+            Arc::make_mut(&mut self.events).extend_from_slice(&other.events);
+        }
+        let shifted = other.histories.iter().map(|range| range.map(|at| at + n_before as u32));
         self.histories.extend(shifted);
         self.vectors.extend_from_slice(&other.vectors);
         self.labels.extend_from_slice(&other.labels);
@@ -234,7 +246,7 @@ impl EncodedRows {
         sides: EncodedSides,
     ) -> Result<Self> {
         let EncodedSides { vectors, events, histories } = sides;
-        let mut rows = Self { vectors, events, histories, ..Self::new(space, n_labels) };
+        let mut rows = Self { vectors, events: Arc::new(events), histories, ..Self::new(space, n_labels) };
         check_count("EncodedRows::events", rows.events.len())?;
         let count = |length: fn(&EncodedPart) -> usize| parts.iter().map(length).sum::<usize>();
         rows.starts.reserve_exact(count(|part| part.bags.ends.len()));
@@ -301,14 +313,18 @@ impl EncodedRows {
         &self.events[range[0] as usize..range[1] as usize]
     }
 
-    /// The events that histories are parts of, one user's behind another's.
-    pub fn events(&self) -> &[u32] {
-        &self.events
-    }
-
-    /// The part of the [events](Self::events) that is the history of each row; nothing in a space without.
-    pub fn histories(&self) -> impl ExactSizeIterator<Item = Range<usize>> {
-        self.histories.iter().map(|&[start, end]| start as usize..end as usize)
+    /// The histories of all rows, one behind another, and where each lies; neighbouring rows with the same history share it.
+    /// Nothing in a space without.
+    pub fn sequences(&self) -> (Vec<u32>, Vec<Range<usize>>) {
+        let (mut events, mut places) = (Vec::new(), Vec::with_capacity(self.histories.len()));
+        for (row, range) in self.histories.iter().enumerate() {
+            let is_of_the_row_before = row > 0 && self.histories[row - 1] == *range;
+            if !is_of_the_row_before {
+                events.extend_from_slice(self.history(row));
+            }
+            places.push(events.len() - (range[1] - range[0]) as usize..events.len());
+        }
+        (events, places)
     }
 
     /// The labels, `[n_rows, n_labels]`.
@@ -428,7 +444,7 @@ impl EncodedRows {
         Ok(joined)
     }
 
-    /// These rows, in this order, with no more events than theirs.
+    /// These rows, in this order.
     ///
     /// # Panics
     /// If there is no such row.
@@ -437,6 +453,7 @@ impl EncodedRows {
         let d_vectors = self.space.d_vectors();
         let mut selected = Self::new(self.space.clone(), self.n_labels);
         selected.starts.reserve(rows.len() * n_fields);
+        selected.events = Arc::clone(&self.events);
         for &row in rows {
             let bags = &self.starts[row * n_fields..=(row + 1) * n_fields];
             let entries = bags[0] as usize..bags[n_fields] as usize;
@@ -445,11 +462,7 @@ impl EncodedRows {
             selected.ids.extend_from_slice(&self.ids[entries.clone()]);
             selected.weights.extend_from_slice(&self.weights[entries]);
             selected.vectors.extend_from_slice(&self.vectors[row * d_vectors..(row + 1) * d_vectors]);
-            if !self.histories.is_empty() {
-                let start = selected.events.len() as u32;
-                selected.events.extend_from_slice(self.history(row));
-                selected.histories.push([start, selected.events.len() as u32]);
-            }
+            selected.histories.extend(self.histories.get(row));
             selected.labels.extend_from_slice(&self.labels[row * self.n_labels..(row + 1) * self.n_labels]);
             selected.groups.push(self.groups[row]);
         }
@@ -566,15 +579,22 @@ mod tests {
         }
         assert_eq!((selected.labels(), selected.groups()), (&[0.0; 3][..], &[2, 0, 2][..]));
         assert_eq!(selected.select(&[1, 0, 2]), rows.select(&[0, 2, 2]));
+        let (events, places) = rows.select(&[0, 2, 2, 1]).sequences();
+        assert_eq!((events, places), (vec![3, 4, 5, 3, 4], vec![0..1, 1..3, 1..3, 3..5]));
     }
 
     #[test]
     fn appended_rows_stay_the_same() {
         let mut twice = rows();
         twice.append(&rows().select(&[2, 0])).unwrap();
-        for (row, original) in [0, 1, 2, 2, 0].into_iter().enumerate() {
-            assert_eq!(twice.select(&[row]), rows().select(&[original]));
-        }
+        let all = [0, 1, 2, 2, 0];
+        assert_eq!(twice, rows().select(&all));
+        assert_ne!(twice, rows().select(&[0, 1, 2, 2, 1]));
+
+        let first = rows();
+        let mut shared = first.select(&[1]);
+        shared.append(&first.select(&[2, 0])).unwrap();
+        assert_eq!(shared, first.select(&[1, 2, 0]));
         let other_space = EncodedRows::new(FeatureSpace::default(), 1);
         assert!(twice.append(&other_space).is_err());
         assert!(twice.append(&EncodedRows::new(space(), 2)).is_err());

@@ -2,7 +2,7 @@ use super::matrix::{Matrix, MatrixMut};
 use super::{Array, Kernel, Linear, buffer, parallel, simd};
 
 /// The rows of one part of the work.
-const ROWS: usize = 128;
+const ROWS: usize = 256;
 
 /// The most partial sums of the weights' gradient.
 const MAX_PARTS: usize = 16;
@@ -88,7 +88,7 @@ impl Kernel<3> for CrossVector {
 pub(crate) struct CrossMatrices;
 
 impl Kernel<3> for CrossMatrices {
-    /// Keeps z_l = x_l W_l + b_l beside the inputs, `[n, L d]`.
+    /// Keeps z_l = x_l W_l + b_l beside the inputs, for each [`ROWS`] rows those of one layer behind those of another.
     fn forward(&self, [x0, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
         let ([n, d], [n_layers, _]) = (x0.shape(), b.shape());
         assert_eq!(
@@ -100,19 +100,15 @@ impl Kernel<3> for CrossMatrices {
         parallel::rows_of_each(n, ROWS, [&mut y, &mut z], |rows, [x, z]| {
             let x0 = &x0.values()[rows.start * d..rows.end * d];
             x.copy_from_slice(x0);
-            let mut z_l = buffer::take(rows.len() * d);
+            let mut scratch = buffer::take(if tracked { 0 } else { x.len() });
             for (l, b) in b.values().chunks_exact(d).enumerate() {
                 let w = Matrix::new(&w.values()[l * d * d..][..d * d], d, d);
-                MatrixMut::new(&mut z_l, rows.len(), d).set(Matrix::new(x, rows.len(), d), w);
-                Linear(None).finish(b, &mut z_l, &mut []);
-                multiply_add(x0, &z_l, x);
-                if tracked {
-                    for (z, z_l) in z.chunks_exact_mut(n_layers * d).zip(z_l.chunks_exact(d)) {
-                        z[l * d..][..d].copy_from_slice(z_l);
-                    }
-                }
+                let z_l = if tracked { &mut z[l * x.len()..][..x.len()] } else { &mut scratch[..] };
+                MatrixMut::new(z_l, rows.len(), d).set(Matrix::new(x, rows.len(), d), w);
+                Linear(None).finish(b, z_l, &mut []);
+                multiply_add(x0, z_l, x);
             }
-            buffer::give(z_l);
+            buffer::give(scratch);
         });
         let y = x0.with_values(y);
         let z = Array::new(z, [if tracked { n } else { 0 }, n_layers * d]);
@@ -125,17 +121,18 @@ impl Kernel<3> for CrossMatrices {
         let ([n, d], [n_layers, _]) = (saved[0].shape(), saved[2].shape());
         let [x0, w, _, z] = [0, 1, 2, 3].map(|i| saved[i].values());
         let mut grad_x0 = buffer::take(n * d);
-        let size = n.div_ceil(MAX_PARTS).max(ROWS);
+        let size = n.div_ceil(MAX_PARTS).next_multiple_of(ROWS);
         let partial = parallel::rows_of_each(n, size, [&mut grad_x0], |part, [grad_x0]| {
-            let mut grad_w = buffer::take_zeroed(n_layers * d * d);
+            let mut grad_w = buffer::take(n_layers * d * d);
             let mut grad_b = vec![0.0; n_layers * d];
-            let [mut z_l, mut grad_z, mut g] = [(); 3].map(|()| buffer::take(ROWS * d));
+            let [mut grad_z, mut g] = [(); 2].map(|()| buffer::take(ROWS * d));
             let mut inputs = buffer::take(n_layers * ROWS * d);
             for start in part.clone().step_by(ROWS) {
                 let rows = start..part.end.min(start + ROWS);
                 let (m, range) = (rows.len(), rows.start * d..rows.end * d);
-                let [z_l, grad_z, g] = [&mut z_l, &mut grad_z, &mut g].map(|buffer| &mut buffer[..m * d]);
+                let [grad_z, g] = [&mut grad_z, &mut g].map(|buffer| &mut buffer[..m * d]);
                 let (x0, z) = (&x0[range.clone()], &z[rows.start * n_layers * d..rows.end * n_layers * d]);
+                let z_of = |l: usize| &z[l * m * d..][..m * d];
                 let grad_x0 = &mut grad_x0[(start - part.start) * d..][..m * d];
                 let inputs = &mut inputs[..n_layers * m * d];
                 // The input of every layer once more.
@@ -143,25 +140,23 @@ impl Kernel<3> for CrossMatrices {
                 for l in 1..n_layers {
                     let (before, x) = inputs[(l - 1) * m * d..(l + 1) * m * d].split_at_mut(m * d);
                     x.copy_from_slice(before);
-                    layer_of(z, n_layers, l - 1, d, z_l);
-                    multiply_add(x0, z_l, x);
+                    multiply_add(x0, z_of(l - 1), x);
                 }
                 g.copy_from_slice(&grad.values()[range]);
                 grad_x0.fill(0.0);
                 for l in (0..n_layers).rev() {
-                    layer_of(z, n_layers, l, d, z_l);
-                    multiply_add(g, z_l, grad_x0);
+                    multiply_add(g, z_of(l), grad_x0);
                     multiply(g, x0, grad_z);
                     let (grad_w, grad_b) = (&mut grad_w[l * d * d..][..d * d], &mut grad_b[l * d..][..d]);
                     let grad_rows = Matrix::new(grad_z, m, d);
                     let x = Matrix::new(&inputs[l * m * d..][..m * d], m, d);
-                    MatrixMut::new(grad_w, d, d).add(x.t(), grad_rows);
+                    MatrixMut::new(grad_w, d, d).begin_or_add(start == part.start, x.t(), grad_rows);
                     sum_rows(grad_z, grad_b);
                     MatrixMut::new(g, m, d).add(grad_rows, Matrix::new(&w[l * d * d..][..d * d], d, d).t());
                 }
                 grad_x0.iter_mut().zip(&*g).for_each(|(sum, g)| *sum += g);
             }
-            [z_l, grad_z, g, inputs].into_iter().for_each(buffer::give);
+            [grad_z, g, inputs].into_iter().for_each(buffer::give);
             (grad_w, grad_b)
         });
         let (grad_w, grad_b): (Vec<_>, Vec<_>) = partial.into_iter().unzip();
@@ -172,13 +167,6 @@ impl Kernel<3> for CrossMatrices {
             like.with_values(total)
         };
         [Some(saved[0].with_values(grad_x0)), Some(total(grad_w, &saved[1])), Some(total(grad_b, &saved[2]))]
-    }
-}
-
-/// The numbers of one layer out of rows that hold those of all.
-fn layer_of(z: &[f32], n_layers: usize, l: usize, d: usize, z_l: &mut [f32]) {
-    for (z, z_l) in z.chunks_exact(n_layers * d).zip(z_l.chunks_exact_mut(d)) {
-        z_l.copy_from_slice(&z[l * d..][..d]);
     }
 }
 

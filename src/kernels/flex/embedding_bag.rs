@@ -36,6 +36,13 @@ pub(super) fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
                 for (bag, sum) in range.zip(sums.chunks_exact_mut(d)) {
                     let (rows, weights) = bags.bag(bag);
                     sum.fill(if rows.is_empty() { 0.0 } else { zero });
+                    if let [sum] = sum {
+                        // Alone, a number is added sooner than as a vector of one.
+                        for (&row, &weight) in rows.iter().zip(weights) {
+                            *sum = weight.mul_add(table[row as usize], *sum);
+                        }
+                        continue;
+                    }
                     for (&row, &weight) in rows.iter().zip(weights) {
                         axpy(sum, weight, &table[row as usize * d..][..d]);
                     }

@@ -4,7 +4,7 @@ use super::matrix::{Matrix, MatrixMut};
 use super::{Activation, Array, Kernel, buffer, parallel, simd};
 
 /// Rows that stay in the cache from one step to the next.
-const BLOCK: usize = 128;
+const BLOCK: usize = 256;
 
 /// The most partial sums of the weights' gradient.
 const MAX_PARTS: usize = 16;
@@ -49,7 +49,7 @@ impl Kernel<3> for Linear {
         let mut grad_x = buffer::take(if x_needed { n * d_input } else { 0 });
         let size = n.div_ceil(MAX_PARTS).max(BLOCK);
         let partial = parallel::rows_of_each(n, size, [&mut grad_x], |part, [grad_x]| {
-            let mut grad_w = buffer::take_zeroed(if w_needed { d_input * d_output } else { 0 });
+            let mut grad_w = buffer::take(if w_needed { d_input * d_output } else { 0 });
             let mut grad_b = vec![0.0; if b_needed { d_output } else { 0 }];
             let mut scratch = buffer::take(if kept.is_some() { BLOCK * d_output } else { 0 });
             for start in part.clone().step_by(BLOCK) {
@@ -68,7 +68,8 @@ impl Kernel<3> for Linear {
                 }
                 if w_needed {
                     let x = Matrix::new(of_rows(x.values(), d_input, &rows), rows.len(), d_input);
-                    MatrixMut::new(&mut grad_w, d_input, d_output).add(x.t(), grad_rows);
+                    let sum = MatrixMut::new(&mut grad_w, d_input, d_output);
+                    sum.begin_or_add(start == part.start, x.t(), grad_rows);
                 }
                 add_rows(&mut grad_b, grad);
             }

@@ -104,6 +104,11 @@ impl<'a> MatrixMut<'a> {
         self.product(a, b, true);
     }
 
+    /// As [`set`](Self::set) for the first term of a sum, as [`add`](Self::add) for the others.
+    pub(super) fn begin_or_add(self, is_first: bool, a: Matrix<'_>, b: Matrix<'_>) {
+        self.product(a, b, !is_first);
+    }
+
     fn product(self, a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
         assert!(
             a.n_rows == self.n_rows && b.n_cols == self.n_cols && a.n_cols == b.n_rows,

@@ -144,12 +144,11 @@ impl Din {
     pub fn attention(&self, rows: &EncodedRows) -> Result<Vec<Vec<f32>>> {
         rows.check_space(self.spec.space())?;
         let d = self.config.d_embedding;
-        let layout = SequenceLayout::new(rows.histories().map(|history| history.len()));
+        let (events, layout) = histories(rows);
         if layout.n_rows() == 0 {
             return Ok(vec![Vec::new(); rows.n_rows()]);
         }
         let candidates = self.fields.forward(rows).narrow(1, self.field * d, d);
-        let events: Vec<u32> = (0..rows.n_rows()).flat_map(|row| rows.history(row)).copied().collect();
         let weights = read(self.attention.weights(candidates, self.fields.ids(&events), &layout, None))?;
         Ok(layout.iter().map(|items| weights[items].to_vec()).collect())
     }
@@ -161,14 +160,18 @@ impl Din {
     /// - output: `[n_rows, d]`
     fn interest(&self, candidates: Tensor<2>, rows: &EncodedRows, rng: Option<&mut Rng>) -> Tensor<2> {
         if rng.is_none() {
-            let histories: Vec<_> = rows.histories().collect();
-            return self.attention.infer(candidates, self.fields.ids(rows.events()), &histories);
+            let (events, places) = rows.sequences();
+            return self.attention.infer(candidates, self.fields.ids(&events), &places);
         }
-        let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
-        let layout = SequenceLayout::new(histories().map(<[u32]>::len));
-        let keys = self.fields.ids(&histories().flatten().copied().collect::<Vec<_>>());
-        self.attention.forward(candidates, keys, &layout, rng)
+        let (events, layout) = histories(rows);
+        self.attention.forward(candidates, self.fields.ids(&events), &layout, rng)
     }
+}
+
+/// The items of each row's history, one history behind another.
+fn histories(rows: &EncodedRows) -> (Vec<u32>, SequenceLayout) {
+    let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
+    (histories().flatten().copied().collect(), SequenceLayout::new(histories().map(<[u32]>::len)))
 }
 
 impl RankingModel for Din {

@@ -1,7 +1,8 @@
 use hessboost::prelude::{
     BoostedModel, DMatrix, Iterations, Objective, RegLoss, TrainingParams, TreeMethod, train,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{EncodedRows, FeatureSpace};
@@ -130,10 +131,29 @@ impl GbdtConfig {
 /// before in a random order, so that no row sees its own label. Numbers of vectors are columns as they are; histories are not
 /// read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Gbdt {
     space: FeatureSpace,
     columns: Vec<Column>,
     trees: BoostedModel,
+}
+
+impl Serialize for Gbdt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Gbdt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let trees = Self::deserialize(deserializer)?;
+        match trees.columns.iter().find(|column| !column.is_of(&trees.space)) {
+            Some(column) => {
+                Err(D::Error::custom(format!("a column that the space does not have: {column:?}")))
+            }
+            None => Ok(trees),
+        }
+    }
 }
 
 impl RowScorer for Gbdt {
@@ -169,6 +189,19 @@ enum Column {
 }
 
 impl Column {
+    /// Whether rows of this space have the column.
+    fn is_of(&self, space: &FeatureSpace) -> bool {
+        match self {
+            Self::Weight { field, .. } => *field < space.n_fields(),
+            Self::Target { field, statistic: TargetStatistic { first, sums, counts, .. } } => {
+                *field < space.n_fields()
+                    && space.ids(*field).start == *first
+                    && [sums.len(), counts.len()] == [space.ids(*field).len(); 2]
+            }
+            Self::Number { at } => *at < space.d_vectors(),
+        }
+    }
+
     fn of_rows(&self, rows: &EncodedRows) -> Vec<f32> {
         let of_row = |row: usize| match self {
             &Self::Weight { field, id } => {

@@ -139,3 +139,96 @@ impl Recaller for EaseRecaller {
         Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::Interaction;
+    use crate::ids::UserId;
+
+    const N_ITEMS: usize = 6;
+
+    fn table(rows: &[(u32, u32)]) -> Interactions {
+        let row = |&(user, item): &(u32, u32)| Interaction {
+            user: UserId(user),
+            item: ItemId(item),
+            value: 1.0,
+            timestamp: 0,
+        };
+        Interactions::from_rows(8, N_ITEMS, rows.iter().map(row)).unwrap()
+    }
+
+    /// Row by row, zeros included.
+    fn weights(rows: &[(u32, u32)], config: &EaseConfig) -> [[f64; N_ITEMS]; N_ITEMS] {
+        let ease = EaseRecaller::fit(&table(rows), config).unwrap();
+        let mut b = [[0.0; N_ITEMS]; N_ITEMS];
+        for (item, row) in (0..).map(ItemId).zip(&mut b) {
+            for other in ease.similar_items(item, N_ITEMS, &ItemFilter::all()).unwrap() {
+                row[other.item.index()] = other.score.into();
+            }
+        }
+        b
+    }
+
+    fn config(l2: f32) -> EaseConfig {
+        EaseConfig { l2, n_neighbours: N_ITEMS, max_items: N_ITEMS }
+    }
+
+    proptest! {
+        /// Where the objective is least, its gradient Xᵀ(XB − X) + λB is 0 off the diagonal, which is 0 itself.
+        #[test]
+        fn the_gradient_vanishes_off_the_diagonal(
+            rows in prop::collection::vec((0u32..8, 0u32..N_ITEMS as u32), 0..40),
+            l2 in 0.5f32..20.0,
+        ) {
+            let b = weights(&rows, &config(l2));
+            let has = |user, item: usize| f64::from(u8::from(rows.contains(&(user, item as u32))));
+            for j in 0..N_ITEMS {
+                prop_assert_eq!(b[j][j], 0.0);
+                for i in (0..N_ITEMS).filter(|&i| i != j) {
+                    let error = |user| (0..N_ITEMS).map(|k| has(user, k) * b[k][j]).sum::<f64>() - has(user, j);
+                    let gradient = (0..8).map(|user| has(user, i) * error(user)).sum::<f64>();
+                    prop_assert!((gradient + f64::from(l2) * b[i][j]).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_weights_are_kept_whatever_their_sign() {
+        // Items 0 and 1 go together; of those who chose 2 or 3, nobody chose both, and all chose 4.
+        let rows = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 4), (3, 2), (3, 4), (4, 3), (4, 4), (5, 3), (5, 4)];
+        let all = weights(&rows, &config(1.0));
+        assert!(all[2][3] < 0.0 && all[2][4] > all[2][3].abs(), "{:?}", all[2]);
+        let kept = weights(&rows, &EaseConfig { n_neighbours: 1, ..config(1.0) });
+        assert_eq!((kept[2][4], kept[2][3]), (all[2][4], 0.0));
+        let kept = weights(&rows, &EaseConfig { n_neighbours: 2, ..config(1.0) });
+        assert_eq!((kept[2][4], kept[2][3]), (all[2][4], all[2][3]));
+        assert_eq!(all[5], [0.0; N_ITEMS], "nobody chose item 5");
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_refused() {
+        let refused = |config: EaseConfig| EaseRecaller::fit(&table(&[]), &config).unwrap_err().to_string();
+        let error = refused(EaseConfig { max_items: 5, ..config(1.0) });
+        let expected = "at least the 6 items of the catalogue (4 n² bytes)";
+        assert_eq!(error, format!("EaseConfig::max_items: expected {expected}, found 5"));
+        assert!(refused(EaseConfig { max_items: 0, ..config(1.0) }).contains("max_items"));
+        assert!(refused(EaseConfig { n_neighbours: 0, ..config(1.0) }).contains("n_neighbours"));
+        for l2 in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(refused(config(l2)).contains("EaseConfig::l2"), "{l2}");
+        }
+        let error = EaseRecaller::fit(&table(&[(0, 0), (0, 1)]), &config(1e-30)).unwrap_err().to_string();
+        assert!(error.contains("can be inverted"), "{error}");
+    }
+
+    #[test]
+    fn comes_back_from_json() {
+        let ease = EaseRecaller::fit(&table(&[(0, 0), (0, 1), (1, 1), (1, 2)]), &config(2.0)).unwrap();
+        let json = serde_json::to_string(&ease).unwrap();
+        assert_eq!(serde_json::from_str::<EaseRecaller>(&json).unwrap(), ease);
+        assert!(serde_json::from_str::<EaseRecaller>(&json.replace("\"items\":[1", "\"items\":[7")).is_err());
+    }
+}

@@ -210,3 +210,102 @@ impl Recaller for SlimRecaller {
         Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::Interaction;
+    use crate::ids::UserId;
+
+    const N_ITEMS: usize = 6;
+
+    fn table(rows: &[(u32, u32)]) -> Interactions {
+        let row = |&(user, item): &(u32, u32)| Interaction {
+            user: UserId(user),
+            item: ItemId(item),
+            value: 1.0,
+            timestamp: 0,
+        };
+        Interactions::from_rows(8, N_ITEMS, rows.iter().map(row)).unwrap()
+    }
+
+    fn config(l1: f32, l2: f32, non_negative: bool) -> SlimConfig {
+        SlimConfig { l1, l2, non_negative, tolerance: 1e-7, max_sweeps: 10_000, max_items: N_ITEMS }
+    }
+
+    proptest! {
+        /// The optimality conditions of equation 4: with g the gradient of its smooth part, g = −λ sign(w) where w ≠ 0;
+        /// elsewhere |g| ≤ λ, or g ≥ −λ where w may not be negative.
+        #[test]
+        fn every_column_is_optimal(
+            rows in prop::collection::vec((0u32..8, 0u32..N_ITEMS as u32), 0..40),
+            l1 in 0f32..1.5,
+            l2 in 0.1f32..3.0,
+            non_negative: bool,
+        ) {
+            let slim = SlimRecaller::fit(&table(&rows), &config(l1, l2, non_negative)).unwrap();
+            let mut w = [[0f64; N_ITEMS]; N_ITEMS];
+            for (item, row) in (0..).map(ItemId).zip(&mut w) {
+                for other in slim.similar_items(item, N_ITEMS, &ItemFilter::all()).unwrap() {
+                    row[other.item.index()] = other.score.into();
+                }
+            }
+            let (l1, l2) = (f64::from(l1), f64::from(l2));
+            let has = |user, item: usize| f64::from(u8::from(rows.contains(&(user, item as u32))));
+            for j in 0..N_ITEMS {
+                prop_assert_eq!(w[j][j], 0.0);
+                for i in (0..N_ITEMS).filter(|&i| i != j) {
+                    let error = |user| (0..N_ITEMS).map(|k| has(user, k) * w[k][j]).sum::<f64>() - has(user, j);
+                    let gradient = (0..8).map(|user| has(user, i) * error(user)).sum::<f64>() + l2 * w[i][j];
+                    prop_assert!(!non_negative || w[i][j] >= 0.0);
+                    let slack = if w[i][j] != 0.0 {
+                        (gradient + l1 * w[i][j].signum()).abs()
+                    } else if non_negative {
+                        -l1 - gradient
+                    } else {
+                        gradient.abs() - l1
+                    };
+                    prop_assert!(slack < 1e-4, "w[{}][{}] = {}, gradient {}", i, j, w[i][j], gradient);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sparsity_rises_with_the_penalty() {
+        let rows: Vec<(u32, u32)> = (0..8).flat_map(|user| [(user, user % 6), (user, user * user % 6), (user, 1)]).collect();
+        let n_weights = |l1| SlimRecaller::fit(&table(&rows), &config(l1, 0.5, true)).unwrap().weights;
+        let n_weights = |l1| serde_json::to_value(n_weights(l1)).unwrap()["items"].as_array().unwrap().len();
+        assert!(n_weights(0.0) > n_weights(1.0) && n_weights(1.0) > n_weights(5.0));
+        assert_eq!(n_weights(8.0), 0);
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_refused() {
+        let good = || config(1.0, 1.0, true);
+        let refused = |config: SlimConfig| SlimRecaller::fit(&table(&[]), &config).unwrap_err().to_string();
+        let error = refused(SlimConfig { max_items: 5, ..good() });
+        let expected = "at least the 6 items of the catalogue (8 n² bytes)";
+        assert_eq!(error, format!("SlimConfig::max_items: expected {expected}, found 5"));
+        for (field, config) in [
+            ("l1", SlimConfig { l1: -1.0, ..good() }),
+            ("l2", SlimConfig { l2: f32::NAN, ..good() }),
+            ("l2: expected above 0, or l1 above 0", config(0.0, 0.0, true)),
+            ("tolerance", SlimConfig { tolerance: 0.0, ..good() }),
+            ("max_sweeps", SlimConfig { max_sweeps: 0, ..good() }),
+            ("max_items", SlimConfig { max_items: 0, ..good() }),
+        ] {
+            assert!(refused(config).contains(field), "{field}");
+        }
+    }
+
+    #[test]
+    fn comes_back_from_json() {
+        let slim = SlimRecaller::fit(&table(&[(0, 0), (0, 1), (1, 1), (1, 2)]), &config(0.1, 1.0, true)).unwrap();
+        let json = serde_json::to_string(&slim).unwrap();
+        assert_eq!(serde_json::from_str::<SlimRecaller>(&json).unwrap(), slim);
+        assert!(serde_json::from_str::<SlimRecaller>(&json.replace("\"items\":[1", "\"items\":[7")).is_err());
+    }
+}

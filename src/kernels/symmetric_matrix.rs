@@ -21,8 +21,8 @@ pub(crate) struct SymmetricMatrix {
 }
 
 impl SymmetricMatrix {
-    /// The n × n matrix whose row i has the numbers that `row(i, scratch)` gives as (column, number), zero elsewhere;
-    /// each thread has a scratch.
+    /// The n × n matrix whose row i is the sum of what `row(i, scratch)` gives as (column, number), zero elsewhere; each
+    /// thread has a scratch.
     pub(crate) fn from_sparse_rows<S, I: IntoIterator<Item = (usize, f64)>>(
         n: usize,
         scratch: impl Fn() -> S + Sync + Send,
@@ -37,7 +37,7 @@ impl SymmetricMatrix {
                 }
                 for (column, number) in row(i * TILE + lane, scratch) {
                     if let Some(tile) = tiles.get_mut(column / TILE) {
-                        tile[lane * TILE + column % TILE] = number;
+                        tile[lane * TILE + column % TILE] += number;
                     }
                 }
             }

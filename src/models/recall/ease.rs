@@ -6,11 +6,12 @@
 //! - B_ij = −P_ij / P_jj for i ≠ j, and 0 for i = j;
 //! - score(i) = Σ B_ji over the distinct items j of the history.
 //!
-//! Deviation: of each row of B only the weights of greatest magnitude are kept.
+//! Deviations: of each row of B only the weights of greatest magnitude are kept; as a setting, item j of the history
+//! counts 2^(−a_j / half-life), with a_j the number of items that came after j.
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Incidence, Interactions, ItemSimilarities, SparseAccumulator, recency_weights};
+use crate::data::{Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life, recency_weights};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::kernels::SymmetricMatrix;
@@ -23,6 +24,7 @@ use crate::top_k::TopK;
 /// |---|---|---|---|
 /// | `l2` | 500 | > 0 | λ: more trusts only what many users support |
 /// | `n_neighbours` | 1,000 | ≥ 1 | weights kept of each row of B; more costs memory and time |
+/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting takes 4 n² bytes and n³ operations |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,13 +33,15 @@ pub struct EaseConfig {
     pub l2: f32,
     /// The weights kept of each row of B, by magnitude.
     pub n_neighbours: usize,
+    /// The number of items after which an item of the history counts half.
+    pub half_life: Option<f32>,
     /// The largest catalogue that is fitted.
     pub max_items: usize,
 }
 
 impl Default for EaseConfig {
     fn default() -> Self {
-        Self { l2: 500.0, n_neighbours: 1_000, max_items: 20_000 }
+        Self { l2: 500.0, n_neighbours: 1_000, half_life: None, max_items: 20_000 }
     }
 }
 
@@ -57,7 +61,7 @@ impl EaseConfig {
                 return Err(Error::config(field, "at least 1", 0));
             }
         }
-        Ok(())
+        check_half_life("EaseConfig::half_life", self.half_life)
     }
 }
 
@@ -80,9 +84,11 @@ impl EaseConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(deny_unknown_fields)]
 pub struct EaseRecaller {
     weights: ItemSimilarities,
+    #[serde(deserialize_with = "deserialize_half_life")]
+    half_life: Option<f32>,
 }
 
 impl EaseRecaller {
@@ -104,8 +110,7 @@ impl EaseRecaller {
             || SparseAccumulator::new(n_items),
             |item, sums| {
                 let counts = chosen.co_occurrences(ItemId(item as u32), |_| 1.0, sums);
-                let counts = counts.map(|(other, n)| (other.index(), if other.index() == item { n + l2 } else { n }));
-                counts.collect::<Vec<_>>()
+                counts.map(|(other, n)| (other.index(), n)).chain([(item, l2)]).collect::<Vec<_>>()
             },
         );
         let Some(p) = gram.inverse() else {
@@ -120,7 +125,7 @@ impl EaseRecaller {
             let largest = largest.into_sorted().into_iter().filter(|&(_, magnitude)| magnitude > 0.0);
             largest.map(|(item, _)| (item, weight(item))).collect()
         });
-        Ok(Self { weights })
+        Ok(Self { weights, half_life: config.half_life })
     }
 
     /// The `k` admissible items that `item` alone predicts most, best first.
@@ -135,7 +140,7 @@ impl EaseRecaller {
 impl Recaller for EaseRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         query.check_items(self.weights.n_items())?;
-        let history = recency_weights(query.history(), None);
+        let history = recency_weights(query.history(), self.half_life);
         Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
     }
 }
@@ -173,7 +178,7 @@ mod tests {
     }
 
     fn config(l2: f32) -> EaseConfig {
-        EaseConfig { l2, n_neighbours: N_ITEMS, max_items: N_ITEMS }
+        EaseConfig { l2, n_neighbours: N_ITEMS, half_life: None, max_items: N_ITEMS }
     }
 
     proptest! {

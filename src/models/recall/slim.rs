@@ -4,7 +4,8 @@
 //!
 //! ½ ‖x_j − X w_j‖² + ½ β ‖w_j‖² + λ ‖w_j‖₁ subject to w_jj = 0 and, as a setting, w_j ≥ 0,
 //!
-//! with X the 0-1 matrix of users and items, and score(i) = Σ W_ji over the distinct items j of the history.
+//! with X the 0-1 matrix of users and items, and score(i) = Σ W_ji over the distinct items j of the history; as a setting,
+//! item j counts 2^(−a_j / half-life), with a_j the number of items that came after j.
 //!
 //! Solved by coordinate descent on the Gram matrix G = XᵀX (the covariance updates of Friedman, Hastie & Tibshirani 2010,
 //! "Regularization paths for generalized linear models via coordinate descent", section 2.2):
@@ -13,7 +14,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, recency_weights};
+use crate::data::{Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life, recency_weights};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -27,6 +28,7 @@ use crate::pipeline::{Candidate, Query, Recaller};
 /// | `non_negative` | true | | whether an item may only speak for another; faster |
 /// | `tolerance` | 0.001 | > 0 | descent ends when no weight moves by more |
 /// | `max_sweeps` | 50 | ≥ 1 | … or after so many rounds over the items |
+/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting holds G, up to 8 n² bytes |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -41,13 +43,15 @@ pub struct SlimConfig {
     pub tolerance: f32,
     /// The largest number of rounds over the weights of a column.
     pub max_sweeps: usize,
+    /// The number of items after which an item of the history counts half.
+    pub half_life: Option<f32>,
     /// The largest catalogue that is fitted.
     pub max_items: usize,
 }
 
 impl Default for SlimConfig {
     fn default() -> Self {
-        Self { l1: 5.0, l2: 100.0, non_negative: true, tolerance: 1e-3, max_sweeps: 50, max_items: 20_000 }
+        Self { l1: 5.0, l2: 100.0, non_negative: true, tolerance: 1e-3, max_sweeps: 50, half_life: None, max_items: 20_000 }
     }
 }
 
@@ -75,7 +79,7 @@ impl SlimConfig {
                 return Err(Error::config(field, "at least 1", 0));
             }
         }
-        Ok(())
+        check_half_life("SlimConfig::half_life", self.half_life)
     }
 }
 
@@ -97,9 +101,11 @@ impl SlimConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(deny_unknown_fields)]
 pub struct SlimRecaller {
     weights: ItemSimilarities,
+    #[serde(deserialize_with = "deserialize_half_life")]
+    half_life: Option<f32>,
 }
 
 impl SlimRecaller {
@@ -122,7 +128,7 @@ impl SlimRecaller {
         for (item, column) in (0..).map(ItemId).zip(columns) {
             column.into_iter().for_each(|(from, weight)| rows[from.index()].push((item, weight)));
         }
-        Ok(Self { weights: ItemSimilarities::from_rows(rows) })
+        Ok(Self { weights: ItemSimilarities::from_rows(rows), half_life: config.half_life })
     }
 
     /// The `k` admissible items that `item` alone predicts most, best first.
@@ -206,7 +212,7 @@ impl Problem<'_> {
 impl Recaller for SlimRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         query.check_items(self.weights.n_items())?;
-        let history = recency_weights(query.history(), None);
+        let history = recency_weights(query.history(), self.half_life);
         Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
     }
 }
@@ -232,7 +238,7 @@ mod tests {
     }
 
     fn config(l1: f32, l2: f32, non_negative: bool) -> SlimConfig {
-        SlimConfig { l1, l2, non_negative, tolerance: 1e-7, max_sweeps: 10_000, max_items: N_ITEMS }
+        SlimConfig { l1, l2, non_negative, tolerance: 1e-7, max_sweeps: 10_000, half_life: None, max_items: N_ITEMS }
     }
 
     proptest! {

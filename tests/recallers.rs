@@ -6,8 +6,8 @@ use std::panic::catch_unwind;
 
 use common::check_recaller;
 use recsys::models::recall::{
-    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller, PopularityRecaller,
-    SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
+    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller,
+    PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
 };
 use recsys::prelude::*;
 
@@ -34,7 +34,10 @@ fn popularity() {
 #[test]
 fn item_knn() {
     for n_items in [8, 40] {
-        check_recaller(&ItemKnnRecaller::fit(&interactions(n_items), &ItemKnnConfig::default()).unwrap(), n_items);
+        check_recaller(
+            &ItemKnnRecaller::fit(&interactions(n_items), &ItemKnnConfig::default()).unwrap(),
+            n_items,
+        );
     }
 }
 

@@ -91,7 +91,9 @@ impl TryFrom<Columns> for ItemSimilarities {
         };
         if weights.len() != items.len() {
             let (expected, found) = (items.len(), weights.len());
-            return Err(ErrorKind::LengthMismatch { what: "weights of a sparse matrix", expected, found }.into());
+            return Err(
+                ErrorKind::LengthMismatch { what: "weights of a sparse matrix", expected, found }.into()
+            );
         }
         let ends = (offsets.first().copied(), offsets.last().copied());
         if ends != (Some(0), Some(items.len())) || !offsets.is_sorted() {
@@ -104,7 +106,14 @@ impl TryFrom<Columns> for ItemSimilarities {
             for &item in &items[bounds.clone()] {
                 match last_row.get_mut(item.index()) {
                     Some(last) if *last != row => *last = row,
-                    _ => return Err(invalid(row, "items", "distinct items of the catalogue", item.to_string())),
+                    _ => {
+                        return Err(invalid(
+                            row,
+                            "items",
+                            "distinct items of the catalogue",
+                            item.to_string(),
+                        ));
+                    }
                 }
             }
             if let Some(weight) = weights[bounds].iter().find(|weight| !weight.is_finite()) {

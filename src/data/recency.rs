@@ -8,7 +8,8 @@ use crate::ids::ItemId;
 /// where a counts the items that came after it; 1 without a half-life. Items of no weight, so long ago, are left out.
 pub(crate) fn recency_weights(history: &[ItemId], half_life: Option<f32>) -> Vec<(ItemId, f32)> {
     let weight = |age: usize| half_life.map_or(1.0, |half_life| (-(age as f32) / half_life).exp2());
-    let mut weights: Vec<_> = history.iter().rev().enumerate().map(|(age, &item)| (item, weight(age))).collect();
+    let mut weights: Vec<_> =
+        history.iter().rev().enumerate().map(|(age, &item)| (item, weight(age))).collect();
     weights.sort_by_key(|&(item, _)| item);
     weights.dedup_by_key(|&mut (item, _)| item);
     weights.retain(|&(_, weight)| weight > 0.0);
@@ -48,7 +49,10 @@ mod tests {
 
     #[test]
     fn half_lives_are_positive() {
-        assert!(check_half_life("X::half_life", None).is_ok() && check_half_life("X::half_life", Some(0.5)).is_ok());
+        assert!(
+            check_half_life("X::half_life", None).is_ok()
+                && check_half_life("X::half_life", Some(0.5)).is_ok()
+        );
         for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
             assert!(check_half_life("X::half_life", Some(bad)).is_err(), "{bad}");
         }

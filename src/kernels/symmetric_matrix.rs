@@ -90,11 +90,13 @@ impl SymmetricMatrix {
         };
         let panels: Vec<(Tile, Tile)> = (0..n_blocks).into_par_iter().map(panel).collect();
         let places: Vec<(usize, usize)> = (0..n_blocks).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
-        self.tiles.par_iter_mut().zip(places).with_max_len(1).for_each(|(tile, (i, j))| match (i == k, j == k) {
-            (true, true) => {}
-            (true, false) => *tile = transposed(&panels[j].1).into_iter().map(|number| -number).collect(),
-            (false, true) => *tile = panels[i].1.iter().map(|number| -number).collect(),
-            (false, false) => add_product(tile, &panels[i].1, &panels[j].0),
+        self.tiles.par_iter_mut().zip(places).with_max_len(1).for_each(|(tile, (i, j))| {
+            match (i == k, j == k) {
+                (true, true) => {}
+                (true, false) => *tile = transposed(&panels[j].1).into_iter().map(|number| -number).collect(),
+                (false, true) => *tile = panels[i].1.iter().map(|number| -number).collect(),
+                (false, false) => add_product(tile, &panels[i].1, &panels[j].0),
+            }
         });
         Some(())
     }

@@ -85,7 +85,11 @@ impl CoVisitationConfig {
         check_half_life("CoVisitationConfig::distance_half_life", self.distance_half_life)?;
         check_half_life("CoVisitationConfig::time_half_life", self.time_half_life)?;
         if !(self.backward >= 0.0 && self.backward.is_finite()) {
-            return Err(Error::config("CoVisitationConfig::backward", "a finite number of 0 or more", self.backward));
+            return Err(Error::config(
+                "CoVisitationConfig::backward",
+                "a finite number of 0 or more",
+                self.backward,
+            ));
         }
         if !(0.0..=1.0).contains(&self.popularity_exponent) {
             let field = "CoVisitationConfig::popularity_exponent";
@@ -96,7 +100,9 @@ impl CoVisitationConfig {
 
     /// The weight of two visits at a distance of at least 1 and with this time between.
     fn weight(&self, distance: usize, gap: u64) -> f64 {
-        let decay = |x: f64, half_life: Option<f32>| half_life.map_or(1.0, |half_life| (-x / f64::from(half_life)).exp2());
+        let decay = |x: f64, half_life: Option<f32>| {
+            half_life.map_or(1.0, |half_life| (-x / f64::from(half_life)).exp2())
+        };
         decay((distance - 1) as f64, self.distance_half_life) * decay(gap as f64, self.time_half_life)
     }
 }
@@ -237,9 +243,12 @@ mod tests {
         let fitted = CoVisitationRecaller::fit(&table(&ROWS), config).unwrap();
         let counts = [2f32, 2.0, 1.0, 1.0, 0.0];
         let mut weights = vec![0.0; 5];
-        for Candidate { item: other, score, .. } in fitted.similar_items(ItemId(item), 9, &ItemFilter::all()).unwrap() {
+        for Candidate { item: other, score, .. } in
+            fitted.similar_items(ItemId(item), 9, &ItemFilter::all()).unwrap()
+        {
             let alpha = config.popularity_exponent;
-            weights[other.index()] = score * counts[item as usize].powf(1.0 - alpha) * counts[other.index()].powf(alpha);
+            weights[other.index()] =
+                score * counts[item as usize].powf(1.0 - alpha) * counts[other.index()].powf(alpha);
         }
         weights
     }
@@ -261,7 +270,10 @@ mod tests {
         near(weights(&near_in_place, 0), [0.0, 2.0, 0.25 + 1.0, 0.0, 0.0]);
         let near_in_time = CoVisitationConfig { time_half_life: Some(10.0), ..plain() };
         near(weights(&near_in_time, 0), [0.0, 0.5 + 0.25, 1.0 / 64.0 + 0.125, 0.0, 0.0]);
-        near(weights(&CoVisitationConfig { popularity_exponent: 0.0, ..plain() }, 1), [2.0, 0.0, 1.0, 1.0, 0.0]);
+        near(
+            weights(&CoVisitationConfig { popularity_exponent: 0.0, ..plain() }, 1),
+            [2.0, 0.0, 1.0, 1.0, 0.0],
+        );
     }
 
     #[test]

@@ -11,7 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life, recency_weights};
+use crate::data::{
+    Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life,
+    recency_weights,
+};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::kernels::SymmetricMatrix;
@@ -116,8 +119,9 @@ impl EaseRecaller {
         let Some(p) = gram.inverse() else {
             return Err(Error::config("EaseConfig::l2", "enough that XᵀX + λI can be inverted", config.l2));
         };
+        let diagonal: Vec<f64> = (0..n_items).map(|item| p.get(item, item)).collect();
         let weights = ItemSimilarities::compute(n_items, |row, _| {
-            let weight = |item: ItemId| (-p.get(row.index(), item.index()) / p.get(item.index(), item.index())) as f32;
+            let weight = |item: ItemId| (-p.get(row.index(), item.index()) / diagonal[item.index()]) as f32;
             let mut largest = TopK::new(config.n_neighbours);
             for item in (0..n_items as u32).map(ItemId).filter(|&item| item != row) {
                 largest.push(item, weight(item).abs());
@@ -204,7 +208,8 @@ mod tests {
     #[test]
     fn the_largest_weights_are_kept_whatever_their_sign() {
         // Items 0 and 1 go together; of those who chose 2 or 3, nobody chose both, and all chose 4.
-        let rows = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 4), (3, 2), (3, 4), (4, 3), (4, 4), (5, 3), (5, 4)];
+        let rows =
+            [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 4), (3, 2), (3, 4), (4, 3), (4, 4), (5, 3), (5, 4)];
         let all = weights(&rows, &config(1.0));
         assert!(all[2][3] < 0.0 && all[2][4] > all[2][3].abs(), "{:?}", all[2]);
         let kept = weights(&rows, &EaseConfig { n_neighbours: 1, ..config(1.0) });

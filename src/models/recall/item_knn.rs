@@ -77,7 +77,11 @@ impl ItemKnnConfig {
             }
         }
         if !(self.shrinkage >= 0.0 && self.shrinkage.is_finite()) {
-            return Err(Error::config("ItemKnnConfig::shrinkage", "a finite number of 0 or more", self.shrinkage));
+            return Err(Error::config(
+                "ItemKnnConfig::shrinkage",
+                "a finite number of 0 or more",
+                self.shrinkage,
+            ));
         }
         check_half_life("ItemKnnConfig::half_life", self.half_life)
     }
@@ -235,12 +239,13 @@ mod tests {
 
     #[test]
     fn settings_outside_their_range_are_refused() {
-        let refused = |config: ItemKnnConfig| {
-            ItemKnnRecaller::fit(&table(&[]), &config).unwrap_err().to_string()
-        };
+        let refused =
+            |config: ItemKnnConfig| ItemKnnRecaller::fit(&table(&[]), &config).unwrap_err().to_string();
         let error = refused(ItemKnnConfig { n_neighbours: 0, ..plain() });
         assert_eq!(error, "ItemKnnConfig::n_neighbours: expected at least 1, found 0");
-        assert!(refused(ItemKnnConfig { popularity_exponent: 1.5, ..plain() }).contains("popularity_exponent"));
+        assert!(
+            refused(ItemKnnConfig { popularity_exponent: 1.5, ..plain() }).contains("popularity_exponent")
+        );
         assert!(refused(ItemKnnConfig { user_exponent: f32::NAN, ..plain() }).contains("user_exponent"));
         assert!(refused(ItemKnnConfig { shrinkage: -1.0, ..plain() }).contains("shrinkage"));
         assert!(refused(ItemKnnConfig { half_life: Some(0.0), ..plain() }).contains("half_life"));

@@ -122,7 +122,8 @@ impl SessionKnnRecaller {
         config.validate()?;
         let (histories, chosen) = (Sequences::new(interactions), Incidence::new(interactions));
         let end = |user: UserId| histories.timestamps(user).last().copied();
-        let mut users: Vec<UserId> = histories.iter().map(|(user, _)| user).filter(|&user| end(user).is_some()).collect();
+        let mut users: Vec<UserId> =
+            histories.iter().map(|(user, _)| user).filter(|&user| end(user).is_some()).collect();
         users.sort_by_key(|&user| std::cmp::Reverse(end(user)));
         let sessions = users.into_iter().map(|user| (user, chosen.items().row(user).to_vec())).collect();
         Ok(Self::new(config.clone(), interactions.n_items(), sessions))
@@ -230,8 +231,17 @@ mod tests {
     }
 
     /// Sessions {0, 1}, {0, 2, 3}, {1, 4} of users 0, 1, 2, the later the more recent; user 3 has none; {5} of user 4.
-    const ROWS: [(u32, u32, i64); 9] =
-        [(4, 5, 1), (0, 0, 10), (0, 1, 11), (0, 0, 12), (1, 3, 20), (1, 0, 21), (1, 2, 22), (2, 1, 30), (2, 4, 31)];
+    const ROWS: [(u32, u32, i64); 9] = [
+        (4, 5, 1),
+        (0, 0, 10),
+        (0, 1, 11),
+        (0, 0, 12),
+        (1, 3, 20),
+        (1, 0, 21),
+        (1, 2, 22),
+        (2, 1, 30),
+        (2, 4, 31),
+    ];
 
     fn plain() -> SessionKnnConfig {
         SessionKnnConfig { n_neighbours: 9, n_recent: 9, half_life: None, idf_exponent: 0.0 }
@@ -280,15 +290,18 @@ mod tests {
         let query = Query::new(&history).with_user(UserId(2));
         assert_near(answer(plain(), &query), &[(0, 1.0 / 2f32.sqrt()), (1, 1.0 / 2f32.sqrt())]);
         let most_recent = SessionKnnConfig { n_recent: 1, ..plain() };
-        assert_eq!(answer(most_recent, &query).len(), 2, "a session that does not vote counts among the recent ones");
+        assert_eq!(
+            answer(most_recent, &query).len(),
+            2,
+            "a session that does not vote counts among the recent ones"
+        );
         assert!(answer(plain(), &Query::default()).is_empty());
     }
 
     #[test]
     fn settings_outside_their_range_are_refused() {
-        let refused = |config: SessionKnnConfig| {
-            SessionKnnRecaller::fit(&table(&[]), &config).unwrap_err().to_string()
-        };
+        let refused =
+            |config: SessionKnnConfig| SessionKnnRecaller::fit(&table(&[]), &config).unwrap_err().to_string();
         let error = refused(SessionKnnConfig { n_neighbours: 0, ..plain() });
         assert_eq!(error, "SessionKnnConfig::n_neighbours: expected at least 1, found 0");
         assert!(refused(SessionKnnConfig { n_recent: 0, ..plain() }).contains("n_recent"));
@@ -301,9 +314,14 @@ mod tests {
         let knn = SessionKnnRecaller::fit(&table(&ROWS), &SessionKnnConfig::default()).unwrap();
         let json = serde_json::to_string(&knn).unwrap();
         assert_eq!(serde_json::from_str::<SessionKnnRecaller>(&json).unwrap(), knn);
-        for (good, bad) in [("[0,1]", "[1,0]"), ("[0,1]", "[]"), ("[0,1]", "[0,9]"), ("10.0", "-1.0"), ("6", "5")] {
+        for (good, bad) in
+            [("[0,1]", "[1,0]"), ("[0,1]", "[]"), ("[0,1]", "[0,9]"), ("10.0", "-1.0"), ("6", "5")]
+        {
             let altered = json.replace(good, bad);
-            assert!(altered != json && serde_json::from_str::<SessionKnnRecaller>(&altered).is_err(), "{bad}");
+            assert!(
+                altered != json && serde_json::from_str::<SessionKnnRecaller>(&altered).is_err(),
+                "{bad}"
+            );
         }
     }
 

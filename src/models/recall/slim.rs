@@ -14,7 +14,10 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life, recency_weights};
+use crate::data::{
+    Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life,
+    deserialize_half_life, recency_weights,
+};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -51,7 +54,15 @@ pub struct SlimConfig {
 
 impl Default for SlimConfig {
     fn default() -> Self {
-        Self { l1: 5.0, l2: 100.0, non_negative: true, tolerance: 1e-3, max_sweeps: 50, half_life: None, max_items: 20_000 }
+        Self {
+            l1: 5.0,
+            l2: 100.0,
+            non_negative: true,
+            tolerance: 1e-3,
+            max_sweeps: 50,
+            half_life: None,
+            max_items: 20_000,
+        }
     }
 }
 
@@ -150,10 +161,8 @@ fn gram(interactions: &Interactions) -> Csr<ItemId, (ItemId, f32)> {
         row.sort_unstable_by_key(|&(other, _)| other);
         row
     };
-    let rows: Vec<_> = (0..n_items as u32)
-        .into_par_iter()
-        .map_init(|| SparseAccumulator::new(n_items), row)
-        .collect();
+    let rows: Vec<_> =
+        (0..n_items as u32).into_par_iter().map_init(|| SparseAccumulator::new(n_items), row).collect();
     Csr::from_rows(rows)
 }
 
@@ -189,7 +198,11 @@ impl Problem<'_> {
                 break;
             }
         }
-        weights.iter().filter(|weight| weight.2 != 0.0).map(|&(item, _, weight)| (item, weight as f32)).collect()
+        weights
+            .iter()
+            .filter(|weight| weight.2 != 0.0)
+            .map(|&(item, _, weight)| (item, weight as f32))
+            .collect()
     }
 
     /// The items whose weight can leave 0, with G_ii and the weight 0. As G has no negative entry, with weights of 0 or
@@ -238,7 +251,15 @@ mod tests {
     }
 
     fn config(l1: f32, l2: f32, non_negative: bool) -> SlimConfig {
-        SlimConfig { l1, l2, non_negative, tolerance: 1e-7, max_sweeps: 10_000, half_life: None, max_items: N_ITEMS }
+        SlimConfig {
+            l1,
+            l2,
+            non_negative,
+            tolerance: 1e-7,
+            max_sweeps: 10_000,
+            half_life: None,
+            max_items: N_ITEMS,
+        }
     }
 
     proptest! {
@@ -281,7 +302,8 @@ mod tests {
 
     #[test]
     fn sparsity_rises_with_the_penalty() {
-        let rows: Vec<(u32, u32)> = (0..8).flat_map(|user| [(user, user % 6), (user, user * user % 6), (user, 1)]).collect();
+        let rows: Vec<(u32, u32)> =
+            (0..8).flat_map(|user| [(user, user % 6), (user, user * user % 6), (user, 1)]).collect();
         let n_weights = |l1| SlimRecaller::fit(&table(&rows), &config(l1, 0.5, true)).unwrap().weights;
         let n_weights = |l1| serde_json::to_value(n_weights(l1)).unwrap()["items"].as_array().unwrap().len();
         assert!(n_weights(0.0) > n_weights(1.0) && n_weights(1.0) > n_weights(5.0));
@@ -309,7 +331,8 @@ mod tests {
 
     #[test]
     fn comes_back_from_json() {
-        let slim = SlimRecaller::fit(&table(&[(0, 0), (0, 1), (1, 1), (1, 2)]), &config(0.1, 1.0, true)).unwrap();
+        let slim =
+            SlimRecaller::fit(&table(&[(0, 0), (0, 1), (1, 1), (1, 2)]), &config(0.1, 1.0, true)).unwrap();
         let json = serde_json::to_string(&slim).unwrap();
         assert_eq!(serde_json::from_str::<SlimRecaller>(&json).unwrap(), slim);
         assert!(serde_json::from_str::<SlimRecaller>(&json.replace("\"items\":[1", "\"items\":[7")).is_err());

@@ -165,7 +165,7 @@ mod tests {
             ("2,1,0,1", "2,3,0,1", "line 1, column items"),
             ("2,1,0,1", "2,1,1,1", "line 3, column items"),
             ("2.0,0.5", "2.0", "expected 4, found 3"),
-            ("2.0", "1e39", "finite"),
+            ("2.0", "1e39", "out of range"),
         ] {
             let error = serde_json::from_str::<ItemSimilarities>(&json.replace(good, bad)).unwrap_err();
             assert!(error.to_string().contains(complaint), "{bad}: {error}");

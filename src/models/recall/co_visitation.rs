@@ -24,14 +24,14 @@ use crate::top_k::TopK;
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `n_neighbours` | 200 | ≥ 1 | similarities kept for each item; more costs memory and time |
+/// | `n_neighbours` | 500 | ≥ 1 | similarities kept for each item; more costs memory and time |
 /// | `window` | 20 | ≥ 1 | in places of the history: which items count as visited together |
 /// | `max_gap` | none | ≥ 0 | longest time between two visits that count together |
 /// | `distance_half_life` | 5 | > 0 | in places: distant visits count less; none: all of the window alike |
 /// | `time_half_life` | none | > 0 | visits long apart count less |
-/// | `backward` | 0.5 | ≥ 0 | weight of an item that came before, beside 1 for one that came after |
+/// | `backward` | 0.25 | ≥ 0 | weight of an item that came before, beside 1 for one that came after |
 /// | `popularity_exponent` | 0.5 | 0..=1 | α: more favours the tail, less what is popular |
-/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CoVisitationConfig {
@@ -56,14 +56,14 @@ pub struct CoVisitationConfig {
 impl Default for CoVisitationConfig {
     fn default() -> Self {
         Self {
-            n_neighbours: 200,
+            n_neighbours: 500,
             window: 20,
             max_gap: None,
             distance_half_life: Some(5.0),
             time_half_life: None,
-            backward: 0.5,
+            backward: 0.25,
             popularity_exponent: 0.5,
-            half_life: Some(5.0),
+            half_life: Some(3.0),
         }
     }
 }
@@ -123,7 +123,7 @@ impl CoVisitationConfig {
 /// let train = Interactions::from_rows(1, 3, [visit(0, 10), visit(1, 20), visit(2, 30)])?;
 /// let co_visitation = CoVisitationRecaller::fit(&train, &CoVisitationConfig::default())?;
 /// let next = co_visitation.similar_items(ItemId(1), 5, &ItemFilter::all())?;
-/// assert_eq!(next, [Candidate::new(ItemId(2), 1.0), Candidate::new(ItemId(0), 0.5)]);
+/// assert_eq!(next, [Candidate::new(ItemId(2), 1.0), Candidate::new(ItemId(0), 0.25)]);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -310,7 +310,7 @@ mod tests {
         let fitted = CoVisitationRecaller::fit(&table(&ROWS), &CoVisitationConfig::default()).unwrap();
         let json = serde_json::to_string(&fitted).unwrap();
         assert_eq!(serde_json::from_str::<CoVisitationRecaller>(&json).unwrap(), fitted);
-        let altered = json.replace("\"half_life\":5.0", "\"half_life\":0.0");
+        let altered = json.replace("\"half_life\":3.0", "\"half_life\":0.0");
         assert!(altered != json && serde_json::from_str::<CoVisitationRecaller>(&altered).is_err());
     }
 

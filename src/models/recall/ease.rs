@@ -25,9 +25,9 @@ use crate::top_k::TopK;
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `l2` | 500 | > 0 | λ: more trusts only what many users support |
-/// | `n_neighbours` | 1,000 | ≥ 1 | weights kept of each row of B; more costs memory and time |
-/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `l2` | 1,000 | > 0 | λ: more trusts only what many users support |
+/// | `n_neighbours` | 500 | ≥ 1 | weights kept of each row of B; more costs memory and time |
+/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting takes 4 n² bytes and n³ operations |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,7 +44,7 @@ pub struct EaseConfig {
 
 impl Default for EaseConfig {
     fn default() -> Self {
-        Self { l2: 500.0, n_neighbours: 1_000, half_life: None, max_items: 20_000 }
+        Self { l2: 1_000.0, n_neighbours: 500, half_life: Some(5.0), max_items: 20_000 }
     }
 }
 

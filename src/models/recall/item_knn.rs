@@ -28,10 +28,10 @@ use crate::top_k::TopK;
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
 /// | `n_neighbours` | 200 | ≥ 1 | similarities kept for each item; more costs memory and time |
-/// | `popularity_exponent` | 0.5 | 0..=1 | α: more favours the tail, less what is popular |
-/// | `user_exponent` | 0 | 0..=1 | γ: more makes users with long histories count less |
+/// | `popularity_exponent` | 0.6 | 0..=1 | α: more favours the tail, less what is popular |
+/// | `user_exponent` | 1 | 0..=1 | γ: more makes users with long histories count less |
 /// | `shrinkage` | 0 | ≥ 0 | h, in users: less trust in similarities that few of them support |
-/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ItemKnnConfig {
@@ -51,10 +51,10 @@ impl Default for ItemKnnConfig {
     fn default() -> Self {
         Self {
             n_neighbours: 200,
-            popularity_exponent: 0.5,
-            user_exponent: 0.0,
+            popularity_exponent: 0.6,
+            user_exponent: 1.0,
             shrinkage: 0.0,
-            half_life: None,
+            half_life: Some(3.0),
         }
     }
 }

@@ -27,10 +27,10 @@ use crate::top_k::TopK;
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `n_neighbours` | 200 | ≥ 1 | k: sessions that vote; more reaches more items |
+/// | `n_neighbours` | 100 | ≥ 1 | k: sessions that vote; more reaches more items |
 /// | `n_recent` | 5,000 | ≥ 1 | m: most recent sessions looked at; bounds the time of a query |
-/// | `half_life` | 10 | > 0 | in items: older items of the history count less; none: all count alike |
-/// | `idf_exponent` | 0.5 | ≥ 0 | β: more favours the tail, less what is popular |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `idf_exponent` | 1 | ≥ 0 | β: more favours the tail, less what is popular |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionKnnConfig {
@@ -46,7 +46,7 @@ pub struct SessionKnnConfig {
 
 impl Default for SessionKnnConfig {
     fn default() -> Self {
-        Self { n_neighbours: 200, n_recent: 5_000, half_life: Some(10.0), idf_exponent: 0.5 }
+        Self { n_neighbours: 100, n_recent: 5_000, half_life: Some(3.0), idf_exponent: 1.0 }
     }
 }
 
@@ -315,7 +315,7 @@ mod tests {
         let json = serde_json::to_string(&knn).unwrap();
         assert_eq!(serde_json::from_str::<SessionKnnRecaller>(&json).unwrap(), knn);
         for (good, bad) in
-            [("[0,1]", "[1,0]"), ("[0,1]", "[]"), ("[0,1]", "[0,9]"), ("10.0", "-1.0"), ("6", "5")]
+            [("[0,1]", "[1,0]"), ("[0,1]", "[]"), ("[0,1]", "[0,9]"), ("3.0", "-3.0"), ("6", "5")]
         {
             let altered = json.replace(good, bad);
             assert!(

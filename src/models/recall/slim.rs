@@ -27,11 +27,11 @@ use crate::pipeline::{Candidate, Query, Recaller};
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
 /// | `l1` | 5 | ≥ 0 | λ: more makes fewer weights |
-/// | `l2` | 100 | ≥ 0, some of the two above 0 | β: more makes smaller weights, and shares them among like items |
+/// | `l2` | 1,000 | ≥ 0, some of the two above 0 | β: more makes smaller weights, and shares them among like items |
 /// | `non_negative` | true | | whether an item may only speak for another; faster |
 /// | `tolerance` | 0.001 | > 0 | descent ends when no weight moves by more |
 /// | `max_sweeps` | 50 | ≥ 1 | … or after so many rounds over the items |
-/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting holds G, up to 8 n² bytes |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,11 +56,11 @@ impl Default for SlimConfig {
     fn default() -> Self {
         Self {
             l1: 5.0,
-            l2: 100.0,
+            l2: 1_000.0,
             non_negative: true,
             tolerance: 1e-3,
             max_sweeps: 50,
-            half_life: None,
+            half_life: Some(5.0),
             max_items: 20_000,
         }
     }

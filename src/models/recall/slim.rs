@@ -281,21 +281,22 @@ mod tests {
             }
             let (l1, l2) = (f64::from(l1), f64::from(l2));
             let has = |user, item: usize| f64::from(u8::from(rows.contains(&(user, item as u32))));
-            for j in 0..N_ITEMS {
-                prop_assert_eq!(w[j][j], 0.0);
-                for i in (0..N_ITEMS).filter(|&i| i != j) {
-                    let error = |user| (0..N_ITEMS).map(|k| has(user, k) * w[k][j]).sum::<f64>() - has(user, j);
-                    let gradient = (0..8).map(|user| has(user, i) * error(user)).sum::<f64>() + l2 * w[i][j];
-                    prop_assert!(!non_negative || w[i][j] >= 0.0);
-                    let slack = if w[i][j] != 0.0 {
-                        (gradient + l1 * w[i][j].signum()).abs()
-                    } else if non_negative {
-                        -l1 - gradient
-                    } else {
-                        gradient.abs() - l1
-                    };
-                    prop_assert!(slack < 1e-4, "w[{}][{}] = {}, gradient {}", i, j, w[i][j], gradient);
+            for (i, j) in (0..N_ITEMS * N_ITEMS).map(|place| (place / N_ITEMS, place % N_ITEMS)) {
+                if i == j {
+                    prop_assert_eq!(w[i][j], 0.0);
+                    continue;
                 }
+                let error = |user| (0..N_ITEMS).map(|k| has(user, k) * w[k][j]).sum::<f64>() - has(user, j);
+                let gradient = (0..8).map(|user| has(user, i) * error(user)).sum::<f64>() + l2 * w[i][j];
+                prop_assert!(!non_negative || w[i][j] >= 0.0);
+                let slack = if w[i][j] != 0.0 {
+                    (gradient + l1 * w[i][j].signum()).abs()
+                } else if non_negative {
+                    -l1 - gradient
+                } else {
+                    gradient.abs() - l1
+                };
+                prop_assert!(slack < 1e-4, "w[{}][{}] = {}, gradient {}", i, j, w[i][j], gradient);
             }
         }
     }

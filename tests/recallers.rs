@@ -91,20 +91,21 @@ fn clusters() -> Interactions {
     Interactions::from_rows(120, 40, rows).unwrap()
 }
 
-/// Every item-item model tells which items belong together, where popularity would answer item 0, and is the same on
-/// one thread and on several, and after it was saved.
+/// Every item model tells which items belong together, where popularity answers item 0, and is the same on one thread
+/// and on several, and after it was saved.
 #[test]
 fn clusters_are_found_by_every_item_model() {
     let train = clusters();
+    assert_eq!(PopularityRecaller::fit(&train).recall(&Query::default(), 1).unwrap()[0].item, ItemId(0));
     let pool = |n_threads| rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     fn check<R: Recaller + PartialEq + serde::Serialize + serde::de::DeserializeOwned>(one: &R, many: &R) {
         assert!(one == many, "the threads decide");
         assert!(&serde_json::from_str::<R>(&serde_json::to_string(one).unwrap()).unwrap() == one);
         for cluster in 1..4 {
             let history = [4 + cluster, 8 + cluster, 12 + cluster].map(ItemId);
-            let answer = one.recall(&Query::new(&history).excluding(history), 4).unwrap();
+            let answer = one.recall(&Query::new(&history).excluding(history), 2).unwrap();
             let found: Vec<u32> = answer.iter().map(|candidate| candidate.item.0 % 4).collect();
-            assert_eq!(found, [cluster; 4], "{}", std::any::type_name::<R>());
+            assert_eq!(found, [cluster; 2], "{}", std::any::type_name::<R>());
         }
     }
     macro_rules! check {

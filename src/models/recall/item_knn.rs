@@ -23,7 +23,7 @@ use crate::ids::{ItemFilter, ItemId, UserId};
 use crate::pipeline::{Candidate, Query, Recaller};
 use crate::top_k::TopK;
 
-/// The settings of an [`ItemKnnRecaller`].
+/// The settings of an [`ItemKnnRecaller`]. The defaults suit MovieLens 1M, where recent items tell most.
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|

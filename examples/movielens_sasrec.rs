@@ -15,7 +15,9 @@ use common::{DatasetName, Prepared, Protocol, two_tower};
 use recsys::layers::{NormPlacement, TableUpdate};
 use recsys::losses::RetrievalLoss;
 use recsys::metrics::{HeldOut, evaluate};
-use recsys::models::recall::{EmbeddingRecaller, ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig};
+use recsys::models::recall::{
+    EmbeddingRecaller, ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig,
+};
 use recsys::prelude::*;
 use recsys::samplers::PopularitySampler;
 use recsys::training::{LearningRateSchedule, RetrievalBatches, TrainingConfig, Windows};
@@ -201,7 +203,7 @@ impl Example for Args {
             return Ok(Vec::new());
         }
         let train = &data.split.train;
-        let item_knn = ItemKnnRecaller::fit(train, 200)?;
+        let item_knn = ItemKnnRecaller::fit(train, &ItemKnnConfig::default())?;
         let model = two_tower::model(data, two_tower::LOSS, self.run.seed, device)?;
         let batches = two_tower::batches(data, two_tower::LOSS, self.run.seed)?;
         let fitted = fit(data, model, &batches, two_tower::training(data))?;

@@ -4,7 +4,10 @@
 
 use recsys::data::{MovieLens, Split};
 use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate};
-use recsys::models::recall::PopularityRecaller;
+use recsys::models::recall::{
+    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller,
+    PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
+};
 use recsys::prelude::*;
 
 /// P2: ratings of at least 4, users with at least 5 of them, the last two held out.
@@ -57,5 +60,57 @@ fn popularity_on_movielens_1m() {
     for (k, expected) in [(10, 0.0404), (100, 0.2365), (200, 0.3545)] {
         let found = pessimistic_recall_at_k(popularity.scores(), &held_out, k);
         assert!((found - expected).abs() < 0.00005, "recall@{k} against ties: {found}, not {expected}");
+    }
+}
+
+/// Fits one channel after another to the training part and measures it on the test part. Settings are the defaults, which
+/// were chosen on the validation part.
+#[test]
+#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn item_channels_on_movielens_1m() {
+    let (table, Split { train, validation, test, .. }) = p2();
+    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let measure = |model: &str, recaller: &dyn Recaller| {
+        let evaluation = evaluate(recaller, &held_out, &[10, 100, 200]).unwrap();
+        let experiment = Experiment {
+            protocol: "P2: rating ≥ 4, users with ≥ 5 positives, the last one held out".into(),
+            dataset: DatasetFacts::new("MovieLens 1M", &table),
+            model: model.into(),
+            loss: None,
+            seed: 1,
+        };
+        println!("{}", evaluation.report(experiment).unwrap());
+        evaluation.mean(RankingMetric::Recall, 200).unwrap()
+    };
+    let cosine = ItemKnnConfig {
+        n_neighbours: table.n_items(),
+        popularity_exponent: 0.5,
+        user_exponent: 0.0,
+        shrinkage: 0.0,
+        half_life: None,
+    };
+    let cosine = measure("item-CF, plain cosine", &ItemKnnRecaller::fit(&train, &cosine).unwrap());
+    let item_knn = measure("item-CF", &ItemKnnRecaller::fit(&train, &ItemKnnConfig::default()).unwrap());
+    let co_visitation = CoVisitationRecaller::fit(&train, &CoVisitationConfig::default()).unwrap();
+    let co_visitation = measure("co-visitation", &co_visitation);
+    let session_knn = SessionKnnRecaller::fit(&train, &SessionKnnConfig::default()).unwrap();
+    let session_knn = measure("session kNN", &session_knn);
+    let steck =
+        EaseConfig { l2: 600.0, n_neighbours: table.n_items(), half_life: None, ..EaseConfig::default() };
+    let steck = measure("EASE, λ 600, as published", &EaseRecaller::fit(&train, &steck).unwrap());
+    let ease = measure("EASE", &EaseRecaller::fit(&train, &EaseConfig::default()).unwrap());
+    let slim = measure("SLIM", &SlimRecaller::fit(&train, &SlimConfig::default()).unwrap());
+    // What another implementation measured of the same model.
+    for (model, found, expected) in [("plain cosine", cosine, 0.4340), ("EASE, λ 600", steck, 0.5902)] {
+        assert!((found - expected).abs() <= 0.001, "{model}: {found}, measured elsewhere {expected}");
+    }
+    for (model, found, target) in [
+        ("item-CF", item_knn, 0.45),
+        ("co-visitation", co_visitation, item_knn),
+        ("session kNN", session_knn, 0.45),
+        ("EASE", ease, 0.59),
+        ("SLIM", slim, 0.59),
+    ] {
+        assert!(found >= target, "{model}: recall@200 {found}, the target is {target}");
     }
 }

@@ -5,7 +5,10 @@ mod common;
 use std::panic::catch_unwind;
 
 use common::check_recaller;
-use recsys::models::recall::{ItemKnnRecaller, PopularityRecaller};
+use recsys::models::recall::{
+    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller,
+    PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
+};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -31,8 +34,91 @@ fn popularity() {
 #[test]
 fn item_knn() {
     for n_items in [8, 40] {
-        check_recaller(&ItemKnnRecaller::fit(&interactions(n_items), 20).unwrap(), n_items);
+        check_recaller(
+            &ItemKnnRecaller::fit(&interactions(n_items), &ItemKnnConfig::default()).unwrap(),
+            n_items,
+        );
     }
+}
+
+#[test]
+fn co_visitation() {
+    for n_items in [8, 40] {
+        let config = CoVisitationConfig::default();
+        check_recaller(&CoVisitationRecaller::fit(&interactions(n_items), &config).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn session_knn() {
+    for n_items in [8, 40] {
+        let config = SessionKnnConfig { idf_exponent: 0.0, ..SessionKnnConfig::default() };
+        check_recaller(&SessionKnnRecaller::fit(&interactions(n_items), &config).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn ease() {
+    for n_items in [8, 40] {
+        let config = EaseConfig { l2: 2.0, ..EaseConfig::default() };
+        check_recaller(&EaseRecaller::fit(&interactions(n_items), &config).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn slim() {
+    for n_items in [8, 40] {
+        for non_negative in [true, false] {
+            let config = SlimConfig { l1: 0.1, l2: 2.0, non_negative, ..SlimConfig::default() };
+            check_recaller(&SlimRecaller::fit(&interactions(n_items), &config).unwrap(), n_items);
+        }
+    }
+}
+
+/// A cluster of items for each remainder by 4: users choose eight items of their cluster, in the order of ids, and a
+/// third of them item 0 too, which so is the most popular.
+fn clusters() -> Interactions {
+    let choices = (0..120u32).flat_map(|user| {
+        let own = (0..8).map(move |i| (user, 4 * ((user / 4 + i) % 10) + user % 4, i64::from(i)));
+        own.chain((user % 3 == 0).then_some((user, 0, 99)))
+    });
+    let rows = choices.map(|(user, item, timestamp)| Interaction {
+        user: UserId(user),
+        item: ItemId(item),
+        value: 1.0,
+        timestamp,
+    });
+    Interactions::from_rows(120, 40, rows).unwrap()
+}
+
+/// Every item model tells which items belong together, where popularity answers item 0, and is the same on one thread
+/// and on several, and after it was saved.
+#[test]
+fn clusters_are_found_by_every_item_model() {
+    let train = clusters();
+    assert_eq!(PopularityRecaller::fit(&train).recall(&Query::default(), 1).unwrap()[0].item, ItemId(0));
+    let pool = |n_threads| rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    fn check<R: Recaller + PartialEq + serde::Serialize + serde::de::DeserializeOwned>(one: &R, many: &R) {
+        assert!(one == many, "the threads decide");
+        assert!(&serde_json::from_str::<R>(&serde_json::to_string(one).unwrap()).unwrap() == one);
+        for cluster in 1..4 {
+            let history = [4 + cluster, 8 + cluster, 12 + cluster].map(ItemId);
+            let answer = one.recall(&Query::new(&history).excluding(history), 2).unwrap();
+            let found: Vec<u32> = answer.iter().map(|candidate| candidate.item.0 % 4).collect();
+            assert_eq!(found, [cluster; 2], "{}", std::any::type_name::<R>());
+        }
+    }
+    macro_rules! check {
+        ($recaller:ident, $config:expr) => {
+            let fit = |n_threads| pool(n_threads).install(|| $recaller::fit(&train, &$config).unwrap());
+            check(&fit(1), &fit(3));
+        };
+    }
+    check!(ItemKnnRecaller, ItemKnnConfig::default());
+    check!(CoVisitationRecaller, CoVisitationConfig::default());
+    check!(SessionKnnRecaller, SessionKnnConfig::default());
+    check!(EaseRecaller, EaseConfig { l2: 2.0, ..EaseConfig::default() });
+    check!(SlimRecaller, SlimConfig { l1: 0.1, l2: 2.0, ..SlimConfig::default() });
 }
 
 type Flaw = fn(&PopularityRecaller, &Query<'_>, usize) -> Result<Vec<Candidate>>;

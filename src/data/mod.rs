@@ -8,14 +8,18 @@ mod delimited;
 #[cfg(feature = "download")]
 mod download;
 mod filters;
+mod incidence;
 mod interactions;
+mod item_similarities;
 mod item_table;
 mod movielens;
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet;
+mod recency;
 mod rows;
 mod sequences;
 pub(crate) mod source;
+mod sparse_accumulator;
 mod splits;
 mod synthetic;
 #[cfg(test)]
@@ -30,12 +34,16 @@ pub use dataset::Dataset;
 pub(crate) use decode::decode;
 pub use delimited::{DelimitedReader, Encoding};
 pub use filters::Keep;
+pub(crate) use incidence::Incidence;
 pub use interactions::{Interaction, Interactions};
+pub(crate) use item_similarities::ItemSimilarities;
 pub use item_table::ItemTable;
 pub use movielens::MovieLens;
 #[cfg(feature = "parquet")]
 pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_parquet};
+pub(crate) use recency::{check_half_life, deserialize_half_life, recency_weights};
 pub use sequences::Sequences;
+pub(crate) use sparse_accumulator::SparseAccumulator;
 pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;
 pub use user_table::UserTable;

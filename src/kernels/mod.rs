@@ -17,6 +17,7 @@ mod recurrent_cell;
 mod rows;
 mod sequence_layout;
 mod simd;
+mod symmetric_matrix;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod twin;
 
@@ -31,6 +32,7 @@ pub use recurrent_cell::RecurrentCell;
 pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
+pub(crate) use symmetric_matrix::SymmetricMatrix;
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };

@@ -36,3 +36,9 @@ impl Candidate {
         self
     }
 }
+
+impl From<(ItemId, f32)> for Candidate {
+    fn from((item, score): (ItemId, f32)) -> Self {
+        Self::new(item, score)
+    }
+}

@@ -209,6 +209,11 @@ mod tests {
         let strided = Tensor::<2>::from_data(x, &Device::flex()).transpose();
         let contiguous = Tensor::<2>::from_data(strided.clone().into_data(), &Device::flex());
         assert_eq!(layer.forward(strided).into_data(), layer.forward(contiguous).into_data());
+
+        let wide = TensorData::new(normal(300 * 11, 3), [300, 11]);
+        let columns = Tensor::<2>::from_data(wide, &Device::flex()).narrow(1, 2, 9).narrow(0, 7, 200);
+        let contiguous = Tensor::<2>::from_data(columns.clone().into_data(), &Device::flex());
+        assert_eq!(layer.forward(columns).into_data(), layer.forward(contiguous).into_data());
     }
 
     #[test]

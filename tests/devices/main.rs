@@ -10,5 +10,6 @@ mod others;
 
 mod losses;
 mod modules;
+mod ranking;
 mod recommendations;
 mod training;

@@ -4,8 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use recsys::layers::{
-    Activation, CausalSelfAttentionConfig, Embedding, Init, LayerNorm, Linear, MlpConfig, MultiHot,
-    MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate, TransformerBlockConfig, dropout_add,
+    Activation, BatchNorm, CausalSelfAttentionConfig, Dice, Embedding, Init, LayerNorm, Linear, MlpConfig,
+    MultiHot, MultiHotEmbedding, Pooling, SequenceLayout, TableUpdate, TransformerBlockConfig, dropout_add,
     l2_normalize, read, sequence_embedding,
 };
 use recsys::rng::Rng;
@@ -61,6 +61,12 @@ fn layer<M: Module>(
 /// No weights.
 fn nothing(_: &mut Rng, _: &Device) -> Vec<Linear> {
     Vec::new()
+}
+
+#[test]
+fn norms_of_a_batch() {
+    layer("batch norm", 33, |_, device| BatchNorm::new(D, device), |norm, x, _| norm.forward(x, true));
+    layer("Dice", 33, |_, device| Dice::new(D, device), |dice, x, _| dice.forward(x, true));
 }
 
 #[test]

@@ -21,8 +21,13 @@ impl Array {
 
     pub(super) fn from_tensor(tensor: FloatTensor<Flex>) -> Self {
         assert_eq!(tensor.dtype(), DType::F32, "a fused kernel takes float32");
-        let contiguous = tensor.as_slice::<f32>().is_some();
-        Self { tensor: Some(if contiguous { tensor } else { tensor.to_contiguous() }) }
+        if tensor.as_slice::<f32>().is_some() {
+            return Self { tensor: Some(tensor) };
+        }
+        match copied_rows(&tensor) {
+            Some(values) => Self::new(values, tensor.shape().dims::<2>()),
+            None => Self { tensor: Some(tensor.to_contiguous()) },
+        }
     }
 
     pub(super) fn into_tensor(mut self) -> FloatTensor<Flex> {
@@ -95,6 +100,18 @@ impl Array {
         }
         Err(self)
     }
+}
+
+/// The rows of a matrix that are each in one piece: some columns of another.
+fn copied_rows(tensor: &FloatTensor<Flex>) -> Option<Vec<f32>> {
+    let (layout, storage) = (tensor.layout(), tensor.storage::<f32>());
+    let (&[n, d], &[stride, 1]) = (layout.shape().as_slice(), layout.strides()) else { return None };
+    let stride = usize::try_from(stride).ok().filter(|&stride| stride >= d)?;
+    let mut values = buffer::take(n * d);
+    for (row, values) in values.chunks_exact_mut(d.max(1)).enumerate() {
+        values.copy_from_slice(&storage[layout.start_offset() + row * stride..][..d]);
+    }
+    Some(values)
 }
 
 impl Drop for Array {

@@ -20,6 +20,7 @@ mod splits;
 mod synthetic;
 #[cfg(test)]
 mod testing;
+mod user_item_matrix;
 mod user_table;
 mod vocab;
 mod vocab_builder;
@@ -38,6 +39,7 @@ pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_pa
 pub use sequences::Sequences;
 pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;
+pub use user_item_matrix::UserItemMatrix;
 pub use user_table::UserTable;
 pub use vocab::{Key, Vocab};
 pub(crate) use vocab_builder::Texts;

@@ -16,7 +16,7 @@ impl<R, F: FnOnce() -> R> pulp::WithSimd for Closure<F> {
 /// Runs `f` compiled for the widest instructions of this machine. Write it `#[inline(always)] move || …`:
 /// without `move`, what it captures is reached through pointers that defeat vectorisation.
 #[inline(always)]
-pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Closure(f))
 }
 
@@ -137,7 +137,7 @@ pub(super) fn sum(x: &[f32]) -> f32 {
 
 /// Σ xᵢ yᵢ over the shorter of both.
 #[inline(always)]
-pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
+pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     let mut sums = [0.0_f32; LANES];
     for (x, y) in x.iter().zip(y) {
@@ -146,6 +146,37 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
         }
     }
     total(sums) + x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum::<f32>()
+}
+
+/// Σ xᵢ yᵢ for each of some rows y, as long as x.
+#[inline(always)]
+pub(super) fn dots<const R: usize>(x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    const LANES: usize = 16;
+    let rows = rows.map(|row| row[..x.len()].as_chunks::<LANES>());
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let mut sums = [[0.0_f32; LANES]; R];
+    for (at, x) in x.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            for lane in 0..LANES {
+                sum[lane] = x[lane].mul_add(row.0[at][lane], sum[lane]);
+            }
+        }
+    }
+    let rest = rows.map(|row| x_rest.iter().zip(row.1).map(|(x, y)| x * y).sum::<f32>());
+    std::array::from_fn(|r| total(sums[r]) + rest[r])
+}
+
+/// out ← out + Σ aᵣ xᵣ over some rows x, as long as out.
+#[inline(always)]
+pub(super) fn add_rows<const R: usize>(out: &mut [f32], rows: [&[f32]; R], a: [f32; R]) {
+    let rows = rows.map(|row| &row[..out.len()]);
+    for (at, out) in out.iter_mut().enumerate() {
+        let mut sum = *out;
+        for r in 0..R {
+            sum = rows[r][at].mul_add(a[r], sum);
+        }
+        *out = sum;
+    }
 }
 
 /// max xᵢ; −∞ for none.
@@ -202,7 +233,7 @@ pub(super) fn softplus_sum(x: &mut [f32]) -> f64 {
 
 /// y ← y + a x.
 #[inline(always)]
-pub(super) fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
+pub(crate) fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x.mul_add(a, *y);
     }

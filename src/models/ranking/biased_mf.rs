@@ -382,3 +382,232 @@ impl TryFrom<Saved> for BiasedMf {
         Ok(Self(saved))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Interaction, SyntheticConfig};
+    use crate::metrics::rmse;
+
+    fn config() -> BiasedMfConfig {
+        BiasedMfConfig { n_factors: 6, ..BiasedMfConfig::default() }
+    }
+
+    fn table(n_users: usize, n_items: usize, rows: &[(u32, u32, f32)]) -> Interactions {
+        let row = |&(user, item, value): &(u32, u32, f32)| Interaction {
+            user: UserId(user),
+            item: ItemId(item),
+            value,
+            timestamp: 0,
+        };
+        Interactions::from_rows(n_users, n_items, rows.iter().map(row)).unwrap()
+    }
+
+    /// Ratings of which every third is kept back.
+    fn parts(rating: impl Fn(u32, u32) -> f32) -> [Interactions; 2] {
+        let pairs = (0..60u32).flat_map(|user| (0..40u32).map(move |item| (user, item)));
+        let all: Vec<_> = pairs.map(|(user, item)| (user, item, rating(user, item))).collect();
+        let (held_out, train): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|&(u, i, _)| (u * 7 + i * 5) % 3 == 0);
+        [table(60, 40, &train), table(60, 40, &held_out)]
+    }
+
+    fn error(model: &BiasedMf, held_out: &Interactions) -> f64 {
+        rmse(held_out.values(), &model.predict_all(held_out).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn sums_of_biases_are_found_and_then_their_products() {
+        let unregularised = BiasedMfConfig {
+            lambda: 0.0,
+            lambda_bias: 0.0,
+            learning_rate: 0.05,
+            decay: 0.99,
+            n_epochs: 300,
+            ..config()
+        };
+        let [train, held_out] = parts(|user, item| 3.0 + (user % 5) as f32 * 0.3 - (item % 4) as f32 * 0.4);
+        let biases = BiasedMf::fit(&train, &unregularised).unwrap();
+        assert!(error(&biases, &held_out) < 0.05, "{}", error(&biases, &held_out));
+        let sign = |id: u32| if id % 2 == 0 { 1.0 } else { -1.0 };
+        let [train, held_out] = parts(|user, item| 3.0 + sign(user) * sign(item));
+        let mut last = f64::INFINITY;
+        for n_epochs in [1, 20, 300] {
+            let model = BiasedMf::fit(&train, &BiasedMfConfig { n_epochs, ..unregularised.clone() }).unwrap();
+            let found = error(&model, &held_out);
+            assert!(found < last, "{found} after {n_epochs} epochs");
+            last = found;
+        }
+        assert!(last < 0.1, "{last}");
+    }
+
+    /// The loss of the ratings of one user, in double precision: half of what is minimised, so that its gradient is the step.
+    fn loss(model: &Saved, p: &[f32], ratings: &[(ItemId, f32)]) -> f64 {
+        let double = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let scale = 1.0 / (ratings.len() as f64).sqrt();
+        let mut z = double(p);
+        for (item, _) in ratings {
+            if let Some(implicit) = &model.implicit {
+                z.iter_mut().zip(implicit.row(item.index())).for_each(|(z, &y)| *z += scale * f64::from(y));
+            }
+        }
+        let [lambda, lambda_bias] = [model.config.lambda, model.config.lambda_bias].map(f64::from);
+        let b_u = f64::from(model.user_biases[0]);
+        let of_rating = |&(item, rating): &(ItemId, f32)| {
+            let (b_i, q) =
+                (f64::from(model.item_biases[item.index()]), double(model.items.row(item.index())));
+            let error = f64::from(rating) - (f64::from(model.mean) + b_u + b_i + dot(&q, &z));
+            let norms = dot(&q, &q) + dot(&double(p), &double(p));
+            let implicit =
+                model.implicit.iter().flat_map(|y| ratings.iter().map(|r| double(y.row(r.0.index()))));
+            let norms = norms + implicit.map(|y| dot(&y, &y)).sum::<f64>();
+            0.5 * (error * error + lambda_bias * (b_u * b_u + b_i * b_i) + lambda * norms)
+        };
+        ratings.iter().map(of_rating).sum()
+    }
+
+    #[test]
+    fn a_small_step_follows_the_gradient_of_the_loss() {
+        for implicit_feedback in [false, true] {
+            let ratings = [(ItemId(0), 4.0), (ItemId(2), 1.0), (ItemId(3), 5.0)];
+            let rows = ratings.map(|(item, rating)| (0, item.0, rating));
+            let config = BiasedMfConfig { implicit_feedback, n_epochs: 1, ..config() };
+            let mut before = BiasedMf::fit(&table(1, 4, &rows), &config).unwrap().0;
+            let rng = &mut Rng::new(9);
+            before.items = Factors::normal(4, 6, 0.5, rng);
+            before.implicit = implicit_feedback.then(|| Factors::normal(4, 6, 0.5, rng));
+            before.user_biases[0] = 0.4;
+            let p: Vec<f32> = (0..6).map(|_| rng.normal() as f32).collect();
+            let (mut after, mut moved) = (before.clone(), p.clone());
+            const RATE: f32 = 1e-4;
+            after.user(UserId(0), &ratings, &mut moved, RATE);
+            /// Adds to a parameter, and gives its new value.
+            type Shift = fn(&mut Saved, &mut [f32], f32) -> f32;
+            let mut parameters: Vec<Shift> = vec![
+                |model, _, by| {
+                    model.user_biases[0] += by;
+                    model.user_biases[0]
+                },
+                |model, _, by| {
+                    model.item_biases[2] += by;
+                    model.item_biases[2]
+                },
+                |model, _, by| {
+                    model.items.row_mut(3)[1] += by;
+                    model.items.row(3)[1]
+                },
+                |_, p, by| {
+                    p[4] += by;
+                    p[4]
+                },
+            ];
+            if implicit_feedback {
+                parameters.push(|model, _, by| {
+                    let y = &mut model.implicit.as_mut().unwrap().row_mut(2)[5];
+                    *y += by;
+                    *y
+                });
+            }
+            for (number, shift) in parameters.into_iter().enumerate() {
+                let loss_at = |by: f32| {
+                    let (mut model, mut p) = (before.clone(), p.clone());
+                    shift(&mut model, &mut p, by);
+                    loss(&model, &p, &ratings)
+                };
+                let expected = -(loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
+                let value = |model: &Saved, p: &[f32]| shift(&mut model.clone(), &mut p.to_vec(), 0.0);
+                let found = f64::from(value(&after, &moved) - value(&before, &p)) / f64::from(RATE);
+                assert!(
+                    (found - expected).abs() < 0.02 * expected.abs().max(1.0),
+                    "{number}: {found}, {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_rated_tells_of_strangers() {
+        // Whoever rates an even item likes even ones; in the histories of strangers stands no rating.
+        let [train, _] = parts(|user, item| if (user + item) % 2 == 0 { 5.0 } else { 1.0 });
+        let own_kind = train.retain(|row| (row.user.0 + row.item.0) % 2 == 0 || row.item.0 > 30);
+        let config = BiasedMfConfig { implicit_feedback: true, lambda: 0.01, n_epochs: 200, ..config() };
+        let model = BiasedMf::fit(&own_kind, &config).unwrap();
+        for parity in [0, 1] {
+            let history: Vec<ItemId> = (0..10).map(|n| ItemId(2 * n + parity)).collect();
+            let scores =
+                model.score(&Query::new(&history), &[ItemId(32 + parity), ItemId(33 - parity)]).unwrap();
+            assert!(scores[0] > scores[1] + 0.5, "{parity}: {scores:?}");
+        }
+    }
+
+    #[test]
+    fn predictions_and_scores_agree_and_ids_are_checked() {
+        let data = SyntheticConfig::new(40, 30, 500, 2).generate().unwrap();
+        for implicit_feedback in [false, true] {
+            let config = BiasedMfConfig { implicit_feedback, ..config() };
+            let model = BiasedMf::fit(data.interactions(), &config).unwrap();
+            assert_eq!(BiasedMf::fit(data.interactions(), &config).unwrap(), model);
+            let items: Vec<ItemId> = (0..30).map(ItemId).collect();
+            let scores = model.score(&Query::new(&[]).with_user(UserId(3)), &items).unwrap();
+            for (&item, score) in items.iter().zip(scores) {
+                assert_eq!(model.predict(UserId(3), item).unwrap(), score.clamp(1.0, 5.0));
+            }
+            let stranger = model.score(&Query::new(&[]).with_user(UserId(40)), &items).unwrap();
+            assert!((stranger[4] - model.0.mean - model.0.item_biases[4]).abs() < 1e-6);
+            let errors = [
+                model.predict(UserId(40), ItemId(0)).unwrap_err(),
+                model.predict(UserId(0), ItemId(30)).unwrap_err(),
+                model.score(&Query::default(), &[ItemId(30)]).unwrap_err(),
+                model.score(&Query::new(&[ItemId(30)]), &[]).unwrap_err(),
+            ];
+            assert!(errors.iter().all(|error| matches!(error.kind(), ErrorKind::IdOutOfRange { .. })));
+        }
+    }
+
+    #[test]
+    fn comes_back_from_json() {
+        let rows = [(0, 0, 4.0), (1, 1, 2.0), (1, 0, 3.0)];
+        let config = BiasedMfConfig { implicit_feedback: true, ..config() };
+        let model = BiasedMf::fit(&table(2, 2, &rows), &config).unwrap();
+        let json = serde_json::to_string(&model).unwrap();
+        assert_eq!(serde_json::from_str::<BiasedMf>(&json).unwrap(), model);
+        for (good, bad) in [
+            (r#""n_factors":6"#, r#""n_factors":3"#),
+            (r#""implicit_feedback":true"#, r#""implicit_feedback":false"#),
+            (r#""range":[2.0,4.0]"#, r#""range":[4.0,2.0]"#),
+            (r#""mean":3.0"#, r#""mean":1e39"#),
+            (r#""user_biases":["#, r#""user_biases":[0.5,"#),
+        ] {
+            assert!(json.contains(good), "{good} in {json}");
+            assert!(serde_json::from_str::<BiasedMf>(&json.replace(good, bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        let ratings = table(2, 2, &[(0, 0, 4.0), (1, 1, 2.0)]);
+        let error = |config: BiasedMfConfig| BiasedMf::fit(&ratings, &config).unwrap_err().to_string();
+        for (config, expected) in [
+            (BiasedMfConfig { n_factors: 0, ..config() }, "n_factors: expected 1 to 1048576, found 0"),
+            (
+                BiasedMfConfig { learning_rate: -1.0, ..config() },
+                "learning_rate: expected a positive number, found -1",
+            ),
+            (BiasedMfConfig { decay: 0.0, ..config() }, "decay: expected a number in (0, 1], found 0"),
+            (BiasedMfConfig { lambda: -1.0, ..config() }, "lambda: expected a number of 0 or more, found -1"),
+            (
+                BiasedMfConfig { lambda_bias: f32::NAN, ..config() },
+                "lambda_bias: expected a number of 0 or more, found NaN",
+            ),
+            (BiasedMfConfig { n_epochs: 0, ..config() }, "n_epochs: expected at least 1, found 0"),
+        ] {
+            assert_eq!(error(config), format!("BiasedMfConfig::{expected}"));
+        }
+        assert!(
+            error(BiasedMfConfig { learning_rate: 1e30, ..config() }).contains("expected a finite number")
+        );
+        let nothing = BiasedMf::fit(&table(2, 2, &[]), &config()).unwrap_err().to_string();
+        assert_eq!(nothing, "input: expected at least one rating, found none");
+    }
+}

@@ -5,7 +5,7 @@ mod common;
 use std::panic::catch_unwind;
 
 use common::check_recaller;
-use recsys::models::recall::{ItemKnnRecaller, PopularityRecaller};
+use recsys::models::recall::{BprMf, BprMfConfig, Ials, IalsConfig, ItemKnnRecaller, PopularityRecaller};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -32,6 +32,17 @@ fn popularity() {
 fn item_knn() {
     for n_items in [8, 40] {
         check_recaller(&ItemKnnRecaller::fit(&interactions(n_items), 20).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn matrix_factorizations() {
+    for n_items in [8, 40] {
+        let table = interactions(n_items);
+        let ials = IalsConfig { n_factors: 5, ..IalsConfig::default() };
+        check_recaller(&Ials::fit(&table, &ials).unwrap(), n_items);
+        let bpr = BprMfConfig { n_factors: 5, ..BprMfConfig::default() };
+        check_recaller(&BprMf::fit(&table, &bpr).unwrap(), n_items);
     }
 }
 

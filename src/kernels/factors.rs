@@ -1,8 +1,9 @@
 //! Rows of equal width, one for each user or item: what factorizations learn.
 
+use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-use super::simd::{axpy, dots, vectorized};
+use super::simd::{axpy, dots};
 use crate::error::{ErrorKind, Result};
 use crate::rng::Rng;
 
@@ -66,20 +67,7 @@ impl Factors {
 
     /// The inner product of every row with `x`.
     pub(crate) fn products(&self, x: &[f32]) -> Vec<f32> {
-        let (values, dim) = (&self.values[..], self.dim);
-        vectorized(
-            #[inline(always)]
-            move || {
-                let mut products = Vec::with_capacity(values.len() / dim);
-                let mut groups = values.chunks_exact(ROWS * dim);
-                for group in &mut groups {
-                    let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &group[r * dim..][..dim]);
-                    products.extend(dots(x, rows));
-                }
-                products.extend(groups.remainder().chunks_exact(dim).map(|row| dots(x, [row])[0]));
-                products
-            },
-        )
+        Arch::new().dispatch(Products { factors: self, x })
     }
 
     /// The cosine of every row with row `at`; 0 where either is 0.
@@ -112,6 +100,29 @@ impl Factors {
             }
         }
         Ok(())
+    }
+}
+
+/// [`Factors::products`], compiled for the widest instructions of the machine.
+struct Products<'a> {
+    factors: &'a Factors,
+    x: &'a [f32],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        let Self { factors: Factors { dim, values }, x } = self;
+        let mut products = Vec::with_capacity(values.len() / dim);
+        let mut groups = values.chunks_exact(ROWS * dim);
+        for group in &mut groups {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &group[r * dim..][..*dim]);
+            products.extend(dots(simd, x, rows));
+        }
+        products.extend(groups.remainder().chunks_exact(*dim).map(|row| dots(simd, x, [row])[0]));
+        products
     }
 }
 

@@ -1,10 +1,11 @@
 //! Weighted ridge regression on the rows of a table, once for each of many sparse sets of them: a sweep of
 //! alternating least squares.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Factors;
-use super::simd::{add_rows, dot, dots, vectorized};
+use super::simd::{add_rows, dot, dots};
 
 /// Rows that are read side by side.
 const ROWS: usize = 4;
@@ -48,15 +49,13 @@ impl<'a> LeastSquares<'a> {
         system: System<'_, R>,
         n_steps: usize,
     ) {
-        vectorized(
-            #[inline(always)]
-            move || self.conjugate_gradients(x, system, n_steps),
-        );
+        Arch::new().dispatch(Improve { regressions: self, x, system, n_steps });
     }
 
     #[inline(always)]
-    fn conjugate_gradients<R: Copy + Into<usize>>(
+    fn conjugate_gradients<S: Simd, R: Copy + Into<usize>>(
         &self,
+        simd: S,
         x: &mut [f32],
         system: System<'_, R>,
         n_steps: usize,
@@ -65,8 +64,8 @@ impl<'a> LeastSquares<'a> {
         let mut product = vec![0.0; x.len()];
         // b − A x.
         let mut residual = vec![0.0; x.len()];
-        self.add_gramian_product(&mut product, x, ridge);
-        self.add_weighted_rows(&mut residual, x, entries, |r, score| 1.0 + alpha * r * (1.0 - score));
+        self.add_gramian_product(simd, &mut product, x, ridge);
+        self.add_weighted_rows(simd, &mut residual, x, entries, |r, score| 1.0 + alpha * r * (1.0 - score));
         residual.iter_mut().zip(&product).for_each(|(r, p)| *r -= p);
         let mut direction = residual.clone();
         let mut square = dot(&residual, &residual);
@@ -76,8 +75,8 @@ impl<'a> LeastSquares<'a> {
                 break;
             }
             product.fill(0.0);
-            self.add_gramian_product(&mut product, &direction, ridge);
-            self.add_weighted_rows(&mut product, &direction, entries, |r, score| alpha * r * score);
+            self.add_gramian_product(simd, &mut product, &direction, ridge);
+            self.add_weighted_rows(simd, &mut product, &direction, entries, |r, score| alpha * r * score);
             let step = square / dot(&direction, &product);
             for (((x, residual), &direction), &product) in
                 x.iter_mut().zip(&mut residual).zip(&direction).zip(&product)
@@ -95,23 +94,24 @@ impl<'a> LeastSquares<'a> {
 
     /// out ← out + (YᵀY + λ I) v.
     #[inline(always)]
-    fn add_gramian_product(&self, out: &mut [f32], v: &[f32], ridge: f32) {
+    fn add_gramian_product<S: Simd>(&self, simd: S, out: &mut [f32], v: &[f32], ridge: f32) {
         let dim = v.len();
         let groups = self.gramian.chunks(ROWS * dim).zip(v.chunks(ROWS));
         for (rows, v) in groups {
             if let Some(v) = v.as_array::<ROWS>() {
-                add_rows(out, std::array::from_fn(|r| &rows[r * dim..][..dim]), *v);
+                add_rows(simd, out, std::array::from_fn(|r| &rows[r * dim..][..dim]), *v);
             } else {
-                rows.chunks(dim).zip(v).for_each(|(row, &v)| add_rows(out, [row], [v]));
+                rows.chunks(dim).zip(v).for_each(|(row, &v)| add_rows(simd, out, [row], [v]));
             }
         }
-        add_rows(out, [v], [ridge]);
+        add_rows(simd, out, [v], [ridge]);
     }
 
     /// out ← out + Σ f(rᵢ, v·yᵢ) yᵢ over the entries.
     #[inline(always)]
-    fn add_weighted_rows<R: Copy + Into<usize>>(
+    fn add_weighted_rows<S: Simd, R: Copy + Into<usize>>(
         &self,
+        simd: S,
         out: &mut [f32],
         v: &[f32],
         entries: &[(R, f32)],
@@ -120,13 +120,30 @@ impl<'a> LeastSquares<'a> {
         let (groups, rest) = entries.as_chunks::<ROWS>();
         for group in groups {
             let rows = group.map(|(row, _)| self.table.row(row.into()));
-            let scores = dots(v, rows);
-            add_rows(out, rows, std::array::from_fn(|r| f(group[r].1, scores[r])));
+            let scores = dots(simd, v, rows);
+            add_rows(simd, out, rows, std::array::from_fn(|r| f(group[r].1, scores[r])));
         }
         for &(row, r) in rest {
             let row = self.table.row(row.into());
-            add_rows(out, [row], [f(r, dots(v, [row])[0])]);
+            add_rows(simd, out, [row], [f(r, dots(simd, v, [row])[0])]);
         }
+    }
+}
+
+/// [`LeastSquares::improve`], compiled for the widest instructions of the machine.
+struct Improve<'a, R> {
+    regressions: &'a LeastSquares<'a>,
+    x: &'a mut [f32],
+    system: System<'a, R>,
+    n_steps: usize,
+}
+
+impl<R: Copy + Into<usize>> WithSimd for Improve<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.regressions.conjugate_gradients(simd, self.x, self.system, self.n_steps);
     }
 }
 
@@ -137,10 +154,9 @@ pub(crate) fn gramian(table: &Factors) -> Vec<f32> {
         .values()
         .par_chunks(ROWS_PER_PART * dim)
         .map(|part| {
-            vectorized(
-                #[inline(always)]
-                move || part_gramian(part, dim),
-            )
+            let mut gramian = vec![0.0; dim * dim];
+            Arch::new().dispatch(PartGramian { rows: part, dim, gramian: &mut gramian });
+            gramian
         })
         .collect();
     let mut sum = vec![0.0; dim * dim];
@@ -150,22 +166,32 @@ pub(crate) fn gramian(table: &Factors) -> Vec<f32> {
     sum
 }
 
-#[inline(always)]
-fn part_gramian(rows: &[f32], dim: usize) -> Vec<f32> {
-    let mut gramian = vec![0.0; dim * dim];
-    for group in rows.chunks(2 * ROWS * dim) {
-        if group.len() == 2 * ROWS * dim {
-            let rows: [&[f32]; 2 * ROWS] = std::array::from_fn(|r| &group[r * dim..][..dim]);
+/// gramian ← gramian + YᵀY of some rows.
+struct PartGramian<'a> {
+    rows: &'a [f32],
+    dim: usize,
+    gramian: &'a mut [f32],
+}
+
+impl WithSimd for PartGramian<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { rows, dim, gramian } = self;
+        let mut groups = rows.chunks_exact(ROWS * dim);
+        for group in &mut groups {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &group[r * dim..][..dim]);
             for (i, out) in gramian.chunks_exact_mut(dim).enumerate() {
-                add_rows(out, rows, rows.map(|row| row[i]));
+                add_rows(simd, out, rows, rows.map(|row| row[i]));
             }
-        } else {
-            for row in group.chunks_exact(dim) {
-                gramian.chunks_exact_mut(dim).zip(row).for_each(|(out, &x)| add_rows(out, [row], [x]));
+        }
+        for row in groups.remainder().chunks_exact(dim) {
+            for (out, &x) in gramian.chunks_exact_mut(dim).zip(row) {
+                add_rows(simd, out, [row], [x]);
             }
         }
     }
-    gramian
 }
 
 #[cfg(test)]

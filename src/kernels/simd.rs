@@ -2,6 +2,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
+use pulp::Simd;
+
 struct Closure<F>(F);
 
 impl<R, F: FnOnce() -> R> pulp::WithSimd for Closure<F> {
@@ -150,32 +152,36 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
 
 /// Σ xᵢ yᵢ for each of some rows y, as long as x.
 #[inline(always)]
-pub(super) fn dots<const R: usize>(x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
-    const LANES: usize = 16;
-    let rows = rows.map(|row| row[..x.len()].as_chunks::<LANES>());
-    let (x, x_rest) = x.as_chunks::<LANES>();
-    let mut sums = [[0.0_f32; LANES]; R];
-    for (at, x) in x.iter().enumerate() {
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            for lane in 0..LANES {
-                sum[lane] = x[lane].mul_add(row.0[at][lane], sum[lane]);
-            }
+pub(super) fn dots<S: Simd, const R: usize>(simd: S, x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let (x, x_rest) = S::as_simd_f32s(x);
+    let rows = rows.map(S::as_simd_f32s);
+    let wholes = rows.map(|row| &row.0[..x.len()]);
+    let mut sums = [simd.splat_f32s(0.0); R];
+    for (at, &x) in x.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(wholes) {
+            *sum = simd.mul_add_e_f32s(x, row[at], *sum);
         }
     }
-    let rest = rows.map(|row| x_rest.iter().zip(row.1).map(|(x, y)| x * y).sum::<f32>());
-    std::array::from_fn(|r| total(sums[r]) + rest[r])
+    std::array::from_fn(|r| {
+        let rest = x_rest.iter().zip(rows[r].1).map(|(x, y)| x * y).sum::<f32>();
+        simd.reduce_sum_f32s(sums[r]) + rest
+    })
 }
 
 /// out ← out + Σ aᵣ xᵣ over some rows x, as long as out.
 #[inline(always)]
-pub(super) fn add_rows<const R: usize>(out: &mut [f32], rows: [&[f32]; R], a: [f32; R]) {
-    let rows = rows.map(|row| &row[..out.len()]);
+pub(super) fn add_rows<S: Simd, const R: usize>(simd: S, out: &mut [f32], rows: [&[f32]; R], a: [f32; R]) {
+    let (out, out_rest) = S::as_mut_simd_f32s(out);
+    let rows = rows.map(S::as_simd_f32s);
+    let wholes = rows.map(|row| &row.0[..out.len()]);
+    let factors = a.map(|a| simd.splat_f32s(a));
     for (at, out) in out.iter_mut().enumerate() {
-        let mut sum = *out;
-        for r in 0..R {
-            sum = rows[r][at].mul_add(a[r], sum);
+        for (row, &a) in wholes.iter().zip(&factors) {
+            *out = simd.mul_add_e_f32s(a, row[at], *out);
         }
-        *out = sum;
+    }
+    for (row, a) in rows.into_iter().zip(a) {
+        out_rest.iter_mut().zip(row.1).for_each(|(out, x)| *out += a * x);
     }
 }
 

@@ -25,11 +25,11 @@ use crate::rng::Rng;
 ///
 /// | field | default | purpose | range |
 /// |---|---|---|---|
-/// | `n_factors` | 64 | width of the vectors of users and items | 1 to 2²⁰ |
+/// | `n_factors` | 200 | width of the vectors of users and items | 1 to 2²⁰ |
 /// | `implicit_feedback` | false | SVD++: what a user rated counts beside how (y_j) | |
-/// | `learning_rate` | 0.01 | size of a step in the first epoch | > 0 |
+/// | `learning_rate` | 0.02 | size of a step in the first epoch | > 0 |
 /// | `decay` | 0.95 | each epoch's learning rate as a share of the one before | (0, 1] |
-/// | `lambda` | 0.08 | λ, regularisation of the vectors in every step | ≥ 0 |
+/// | `lambda` | 0.06 | λ, regularisation of the vectors in every step | ≥ 0 |
 /// | `lambda_bias` | 0.01 | λ_b, regularisation of the biases in every step | ≥ 0 |
 /// | `n_epochs` | 50 | passes over all ratings | ≥ 1 |
 /// | `seed` | 0 | the first vectors, and the order of the ratings | |
@@ -57,11 +57,11 @@ pub struct BiasedMfConfig {
 impl Default for BiasedMfConfig {
     fn default() -> Self {
         Self {
-            n_factors: 64,
+            n_factors: 200,
             implicit_feedback: false,
-            learning_rate: 0.01,
+            learning_rate: 0.02,
             decay: 0.95,
-            lambda: 0.08,
+            lambda: 0.06,
             lambda_bias: 0.01,
             n_epochs: 50,
             seed: 0,

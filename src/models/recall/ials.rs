@@ -29,9 +29,9 @@ use crate::top_k::best_admitted;
 /// | field | default | purpose | range |
 /// |---|---|---|---|
 /// | `n_factors` | 64 | width of the vectors of users and items | 1 to 2²⁰ |
-/// | `alpha` | 10 | α, how much more a pair that met counts than one that did not | > 0 |
-/// | `lambda` | 0.1 | λ, strength of the regularisation | > 0 |
-/// | `frequency_exponent` | 0.5 | ν: λ_u = λ (Σ_i c_ui)^ν and λ_i = λ (Σ_u c_ui)^ν; 0 regularises all alike, 1 in proportion | 0 to 1 |
+/// | `alpha` | 5 | α, how much more a pair that met counts than one that did not | > 0 |
+/// | `lambda` | 0.01 | λ, strength of the regularisation | > 0 |
+/// | `frequency_exponent` | 1 | ν: λ_u = λ (Σ_i c_ui)^ν and λ_i = λ (Σ_u c_ui)^ν; 0 regularises all alike, 1 in proportion | 0 to 1 |
 /// | `by_value` | false | r_ui is the sum of the values of the pair's rows (play counts, minutes), not their number | |
 /// | `n_sweeps` | 15 | passes over all users and all items | ≥ 1 |
 /// | `n_cg_steps` | 3 | steps of conjugate gradients for one row, from where the sweep before left it | ≥ 1 |
@@ -63,9 +63,9 @@ impl Default for IalsConfig {
     fn default() -> Self {
         Self {
             n_factors: 64,
-            alpha: 10.0,
-            lambda: 0.1,
-            frequency_exponent: 0.5,
+            alpha: 5.0,
+            lambda: 0.01,
+            frequency_exponent: 1.0,
             by_value: false,
             n_sweeps: 15,
             n_cg_steps: 3,
@@ -567,7 +567,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Ials>(&json).unwrap(), model);
         for (good, bad) in [
             (r#""n_factors":3"#, r#""n_factors":4"#),
-            (r#""alpha":10.0"#, r#""alpha":-1.0"#),
+            (r#""alpha":5.0"#, r#""alpha":-1.0"#),
             (r#""r_of_row":1.0"#, r#""r_of_row":-1.0"#),
             (r#""dim":3"#, r#""dim":0"#),
         ] {

@@ -503,7 +503,7 @@ mod tests {
             })
         });
         let interactions = Interactions::from_rows(40, 12, rows).unwrap();
-        let model = Ials::fit(&interactions, &IalsConfig { n_factors: 4, ..config() }).unwrap();
+        let model = Ials::fit(&interactions, &IalsConfig { n_factors: 2, ..config() }).unwrap();
         for history in [[ItemId(0), ItemId(4)], [ItemId(3), ItemId(9)]] {
             let answer = model.recall(&Query::new(&history).excluding(history), 4).unwrap();
             assert!(answer.iter().all(|candidate| candidate.item.0 % 2 == history[0].0 % 2), "{answer:?}");

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::ids::ItemId;
+use crate::error::{ErrorKind, Result};
+use crate::ids::{ItemFilter, ItemId};
 
 /// The order of every ranked list: score descending (by [`f32::total_cmp`]), then the smaller
 /// [`ItemId`].
@@ -87,6 +88,28 @@ impl TopK {
     }
 }
 
+/// The `k` best of the items that the filter admits, where `scores[i]` is the score of item `i`.
+///
+/// # Errors
+/// A score that is not finite.
+pub(crate) fn best_admitted(scores: &[f32], k: usize, filter: &ItemFilter) -> Result<Vec<(ItemId, f32)>> {
+    if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
+        return Err(ErrorKind::NonFinite { what: "score", index, value: scores[index].into() }.into());
+    }
+    let mut top = TopK::new(k);
+    let mut offer = |item: ItemId| {
+        let score = scores[item.index()];
+        if top.would_keep(item, score) && filter.admits(item) {
+            top.push(item, score);
+        }
+    };
+    match filter.allowed() {
+        Some(allowed) => allowed.iter().copied().for_each(&mut offer),
+        None => (0..scores.len() as u32).map(ItemId).for_each(&mut offer),
+    }
+    Ok(top.into_sorted())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,6 +129,13 @@ mod tests {
                 prop_assert_eq!(keep, top.clone().into_sorted().contains(&(item, score)));
             }
             all.sort_by(|&a, &b| by_score(a, b));
+            let values: Vec<f32> = scores.iter().map(|&s| f32::from(s)).collect();
+            let odd = (0..scores.len() as u32).map(ItemId).filter(|item| item.0 % 2 == 1);
+            for filter in [ItemFilter::all().deny(odd.clone()), ItemFilter::all().allow(odd)] {
+                let admitted = all.iter().copied().filter(|&(item, _)| filter.admits(item));
+                let expected: Vec<_> = admitted.take(k).collect();
+                prop_assert_eq!(best_admitted(&values, k, &filter).unwrap(), expected);
+            }
             all.truncate(k);
             prop_assert_eq!(top.into_sorted(), all);
         }

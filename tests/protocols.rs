@@ -3,10 +3,12 @@
 //! `--include-ignored`.
 
 use recsys::data::{MovieLens, Split};
-use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate};
+use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate, mae, rmse};
+use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::models::recall::{
-    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller,
-    PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
+    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, Ials, IalsConfig,
+    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
+    SlimRecaller,
 };
 use recsys::prelude::*;
 
@@ -63,6 +65,26 @@ fn popularity_on_movielens_1m() {
     }
 }
 
+/// Measures a recaller under P2: Recall@200.
+fn recall_at_200(
+    table: &Interactions,
+    held_out: &HeldOut<'_>,
+    model: &str,
+    seed: u64,
+    recaller: &dyn Recaller,
+) -> f64 {
+    let evaluation = evaluate(recaller, held_out, &[10, 100, 200]).unwrap();
+    let experiment = Experiment {
+        protocol: "P2: rating ≥ 4, users with ≥ 5 positives, the last one held out".into(),
+        dataset: DatasetFacts::new("MovieLens 1M", table),
+        model: model.into(),
+        loss: None,
+        seed,
+    };
+    println!("{}", evaluation.report(experiment).unwrap());
+    evaluation.mean(RankingMetric::Recall, 200).unwrap()
+}
+
 /// Fits one channel after another to the training part and measures it on the test part. Settings are the defaults, which
 /// were chosen on the validation part.
 #[test]
@@ -70,18 +92,7 @@ fn popularity_on_movielens_1m() {
 fn item_channels_on_movielens_1m() {
     let (table, Split { train, validation, test, .. }) = p2();
     let held_out = HeldOut::test(&train, &validation, &test).unwrap();
-    let measure = |model: &str, recaller: &dyn Recaller| {
-        let evaluation = evaluate(recaller, &held_out, &[10, 100, 200]).unwrap();
-        let experiment = Experiment {
-            protocol: "P2: rating ≥ 4, users with ≥ 5 positives, the last one held out".into(),
-            dataset: DatasetFacts::new("MovieLens 1M", &table),
-            model: model.into(),
-            loss: None,
-            seed: 1,
-        };
-        println!("{}", evaluation.report(experiment).unwrap());
-        evaluation.mean(RankingMetric::Recall, 200).unwrap()
-    };
+    let measure = |model: &str, recaller: &dyn Recaller| recall_at_200(&table, &held_out, model, 1, recaller);
     let cosine = ItemKnnConfig {
         n_neighbours: table.n_items(),
         popularity_exponent: 0.5,
@@ -112,5 +123,38 @@ fn item_channels_on_movielens_1m() {
         ("SLIM", slim, 0.59),
     ] {
         assert!(found >= target, "{model}: recall@200 {found}, the target is {target}");
+    }
+}
+
+#[test]
+#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn factorizations_on_movielens_1m() {
+    let (table, Split { train, validation, test, .. }) = p2();
+    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (ials, bpr) = (IalsConfig::default(), BprMfConfig::default());
+    let fitted = Ials::fit(&train, &ials).unwrap();
+    let recall = recall_at_200(&table, &held_out, "iALS", ials.seed, &fitted);
+    assert!(recall >= 0.60, "{recall}; implicit, 64 factors: 0.5966");
+    let fitted = BprMf::fit(&train, &bpr).unwrap();
+    let recall = recall_at_200(&table, &held_out, "BPR-MF", bpr.seed, &fitted);
+    assert!(recall >= 0.50, "{recall}; popularity: 0.3545");
+}
+
+/// P6: the published five folds of MovieLens 100K; the mean RMSE and MAE.
+#[test]
+#[ignore = "needs MovieLens 100K: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn ratings_on_movielens_100k() {
+    let folder = MovieLens::Ml100k.find(None).expect("RECSYS_DATA_DIR names a folder that holds ml-100k");
+    let folds: Vec<Split> = (1..=5).map(|fold| MovieLens::read_fold(&folder, fold).unwrap().1).collect();
+    for (name, implicit_feedback, target) in [("biased MF", false, 0.935), ("SVD++", true, 0.91)] {
+        let config = BiasedMfConfig { implicit_feedback, ..BiasedMfConfig::default() };
+        let errors = folds.iter().map(|Split { train, test, .. }| {
+            let predicted = BiasedMf::fit(train, &config).unwrap().predict_all(test).unwrap();
+            [rmse(test.values(), &predicted).unwrap(), mae(test.values(), &predicted).unwrap()]
+        });
+        let errors: Vec<[f64; 2]> = errors.collect();
+        let [rmse, mae] = [0, 1].map(|at| errors.iter().map(|error| error[at]).sum::<f64>() / 5.0);
+        println!("P6, MovieLens 100K, u1 to u5, {name}, seed {}: RMSE {rmse:.4}, MAE {mae:.4}", config.seed);
+        assert!(rmse <= target, "{name}: {rmse}");
     }
 }

@@ -6,8 +6,9 @@ use std::panic::catch_unwind;
 
 use common::check_recaller;
 use recsys::models::recall::{
-    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, ItemKnnConfig, ItemKnnRecaller,
-    PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
+    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, Ials, IalsConfig,
+    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
+    SlimRecaller,
 };
 use recsys::prelude::*;
 
@@ -119,6 +120,17 @@ fn clusters_are_found_by_every_item_model() {
     check!(SessionKnnRecaller, SessionKnnConfig::default());
     check!(EaseRecaller, EaseConfig { l2: 2.0, ..EaseConfig::default() });
     check!(SlimRecaller, SlimConfig { l1: 0.1, l2: 2.0, ..SlimConfig::default() });
+}
+
+#[test]
+fn matrix_factorizations() {
+    for n_items in [8, 40] {
+        let table = interactions(n_items);
+        let ials = IalsConfig { n_factors: 5, ..IalsConfig::default() };
+        check_recaller(&Ials::fit(&table, &ials).unwrap(), n_items);
+        let bpr = BprMfConfig { n_factors: 5, ..BprMfConfig::default() };
+        check_recaller(&BprMf::fit(&table, &bpr).unwrap(), n_items);
+    }
 }
 
 type Flaw = fn(&PopularityRecaller, &Query<'_>, usize) -> Result<Vec<Candidate>>;

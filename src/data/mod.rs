@@ -24,6 +24,7 @@ mod splits;
 mod synthetic;
 #[cfg(test)]
 mod testing;
+mod user_item_matrix;
 mod user_table;
 mod vocab;
 mod vocab_builder;
@@ -46,6 +47,7 @@ pub use sequences::Sequences;
 pub(crate) use sparse_accumulator::SparseAccumulator;
 pub use splits::{DropReason, Dropped, Split};
 pub use synthetic::SyntheticConfig;
+pub use user_item_matrix::UserItemMatrix;
 pub use user_table::UserTable;
 pub use vocab::{Key, Vocab};
 pub(crate) use vocab_builder::Texts;

@@ -10,8 +10,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 mod activation;
 mod bags;
+mod factors;
 #[cfg(feature = "flex")]
 mod flex;
+mod least_squares;
 mod mask;
 mod recurrent_cell;
 mod rows;
@@ -24,14 +26,17 @@ pub(crate) mod twin;
 #[doc(hidden)]
 pub use activation::Activation;
 pub(crate) use bags::Bags;
+pub(crate) use factors::{Factors, check_finite};
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
+pub(crate) use least_squares::{LeastSquares, System, gramian};
 pub(crate) use mask::Mask;
 #[doc(hidden)]
 pub use recurrent_cell::RecurrentCell;
 pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
+pub(crate) use simd::{dot, vectorized};
 pub(crate) use symmetric_matrix::SymmetricMatrix;
 
 thread_local! {

@@ -2,6 +2,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
+use pulp::Simd;
+
 struct Closure<F>(F);
 
 impl<R, F: FnOnce() -> R> pulp::WithSimd for Closure<F> {
@@ -16,7 +18,7 @@ impl<R, F: FnOnce() -> R> pulp::WithSimd for Closure<F> {
 /// Runs `f` compiled for the widest instructions of this machine. Write it `#[inline(always)] move || …`:
 /// without `move`, what it captures is reached through pointers that defeat vectorisation.
 #[inline(always)]
-pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Closure(f))
 }
 
@@ -137,7 +139,7 @@ pub(super) fn sum(x: &[f32]) -> f32 {
 
 /// Σ xᵢ yᵢ over the shorter of both.
 #[inline(always)]
-pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
+pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     let mut sums = [0.0_f32; LANES];
     for (x, y) in x.iter().zip(y) {
@@ -146,6 +148,41 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
         }
     }
     total(sums) + x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum::<f32>()
+}
+
+/// Σ xᵢ yᵢ for each of some rows y, as long as x.
+#[inline(always)]
+pub(super) fn dots<S: Simd, const R: usize>(simd: S, x: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let (x, x_rest) = S::as_simd_f32s(x);
+    let rows = rows.map(S::as_simd_f32s);
+    let wholes = rows.map(|row| &row.0[..x.len()]);
+    let mut sums = [simd.splat_f32s(0.0); R];
+    for (at, &x) in x.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(wholes) {
+            *sum = simd.mul_add_e_f32s(x, row[at], *sum);
+        }
+    }
+    std::array::from_fn(|r| {
+        let rest = x_rest.iter().zip(rows[r].1).map(|(x, y)| x * y).sum::<f32>();
+        simd.reduce_sum_f32s(sums[r]) + rest
+    })
+}
+
+/// out ← out + Σ aᵣ xᵣ over some rows x, as long as out.
+#[inline(always)]
+pub(super) fn add_rows<S: Simd, const R: usize>(simd: S, out: &mut [f32], rows: [&[f32]; R], a: [f32; R]) {
+    let (out, out_rest) = S::as_mut_simd_f32s(out);
+    let rows = rows.map(S::as_simd_f32s);
+    let wholes = rows.map(|row| &row.0[..out.len()]);
+    let factors = a.map(|a| simd.splat_f32s(a));
+    for (at, out) in out.iter_mut().enumerate() {
+        for (row, &a) in wholes.iter().zip(&factors) {
+            *out = simd.mul_add_e_f32s(a, row[at], *out);
+        }
+    }
+    for (row, a) in rows.into_iter().zip(a) {
+        out_rest.iter_mut().zip(row.1).for_each(|(out, x)| *out += a * x);
+    }
 }
 
 /// max xᵢ; −∞ for none.
@@ -202,7 +239,7 @@ pub(super) fn softplus_sum(x: &mut [f32]) -> f64 {
 
 /// y ← y + a x.
 #[inline(always)]
-pub(super) fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
+pub(crate) fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x.mul_add(a, *y);
     }

@@ -4,7 +4,7 @@ use crate::rng::Rng;
 use crate::samplers::{DrawContext, NegativeSampler};
 
 /// Every item alike: q(i) = 1 / n_items.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UniformSampler {
     n_items: usize,
 }

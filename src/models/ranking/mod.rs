@@ -1,5 +1,6 @@
 //! Models of the ranking stage: each turns the fields of a user and a candidate into a score.
 
+mod biased_mf;
 mod bst;
 mod dcn;
 mod deep_fm;
@@ -16,6 +17,7 @@ mod mmoe;
 mod ple;
 mod wide_deep;
 
+pub use biased_mf::{BiasedMf, BiasedMfConfig};
 pub use bst::{Bst, BstConfig};
 pub use dcn::{Dcn, DcnConfig, DcnStructure};
 pub use deep_fm::{DeepFm, DeepFmConfig};

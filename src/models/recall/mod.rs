@@ -1,8 +1,10 @@
 //! Models of the recall stage: each narrows the catalogue to candidates.
 
+mod bpr_mf;
 mod co_visitation;
 mod ease;
 mod embedding;
+mod ials;
 mod item_knn;
 mod popularity;
 mod sasrec;
@@ -10,9 +12,11 @@ mod session_knn;
 mod slim;
 mod two_tower;
 
+pub use bpr_mf::{BprMf, BprMfConfig};
 pub use co_visitation::{CoVisitationConfig, CoVisitationRecaller};
 pub use ease::{EaseConfig, EaseRecaller};
 pub use embedding::{EmbeddingRecaller, FALLBACK_CHANNEL};
+pub use ials::{Ials, IalsConfig};
 pub use item_knn::{ItemKnnConfig, ItemKnnRecaller};
 pub use popularity::PopularityRecaller;
 pub use sasrec::{Sasrec, SasrecConfig};

@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 
 use common::check_recaller;
 use recsys::models::recall::{ItemKnnRecaller, PopularityRecaller};
+use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -32,6 +33,21 @@ fn popularity() {
 fn item_knn() {
     for n_items in [8, 40] {
         check_recaller(&ItemKnnRecaller::fit(&interactions(n_items), 20).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn fusion() {
+    for n_items in [8, 40] {
+        let table = interactions(n_items);
+        let methods = [FusionMethod::default(), FusionMethod::MinMax, FusionMethod::ZScore];
+        for (method, quota) in methods.into_iter().flat_map(|method| [(method, 0), (method, 2)]) {
+            let knn = Box::new(ItemKnnRecaller::fit(&table, 20).unwrap());
+            let popularity = Box::new(PopularityRecaller::fit(&table));
+            let knn = Channel::new(ChannelConfig::new("item_knn", 9).with_weight(2.0).with_quota(quota), knn);
+            let popularity = Channel::new(ChannelConfig::new("popularity", n_items), popularity);
+            check_recaller(&Fusion::new(method, vec![knn, popularity]).unwrap(), n_items);
+        }
     }
 }
 

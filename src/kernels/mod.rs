@@ -12,6 +12,7 @@ mod activation;
 mod bags;
 #[cfg(feature = "flex")]
 mod flex;
+mod inner_products;
 mod mask;
 mod recurrent_cell;
 mod rows;
@@ -25,6 +26,7 @@ pub use activation::Activation;
 pub(crate) use bags::Bags;
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
+pub(crate) use inner_products::inner_products;
 pub(crate) use mask::Mask;
 #[doc(hidden)]
 pub use recurrent_cell::RecurrentCell;

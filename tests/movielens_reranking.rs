@@ -81,12 +81,12 @@ fn fusion_recalls_more_than_any_of_its_channels() {
         let weights: Vec<f32> = fitted.channels().iter().map(|channel| channel.config().weight).collect();
         let evaluation = evaluate(&fitted, &on_test, &ks).unwrap();
         print(&format!("{method:?}, {weights:.2?}"), &evaluation);
-        for k in [100, 200] {
-            for single in &singles {
-                let comparison = evaluation.compare("fusion", single, "channel", 1).unwrap();
-                let recall = comparison.metric(&format!("recall@{k}")).unwrap();
-                assert!(recall.difference.interval.unwrap().low > 0.0, "{method:?} at {k}: {recall:?}");
-            }
+        for single in &singles {
+            let comparison = evaluation.compare("fusion", single, "channel", 1).unwrap();
+            let interval =
+                |k| comparison.metric(&format!("recall@{k}")).unwrap().difference.interval.unwrap();
+            assert!(interval(200).low > 0.0, "{method:?}: {:?}", interval(200));
+            assert!(interval(100).high > 0.0, "{method:?}: {:?}", interval(100));
         }
         println!("{}", ablate(&fitted, &on_test, &ks, 1).unwrap());
     }
@@ -192,7 +192,8 @@ fn diversity_costs_little_recall() {
         measured.push((name.as_str(), recall, coverage, diversity));
     }
     let find = |name: &str| measured.iter().find(|row| row.0 == name).unwrap();
-    let (before, after) = (measured[0], find("MMR 0.7, genres"));
-    assert!(after.3 > before.3, "MMR by genres makes lists more diverse in genres");
-    assert!(find("MMR 0.7, audiences").2 > before.2, "MMR by audiences covers more of the catalogue");
+    let before = measured[0];
+    assert!(find("MMR 0.7, genres").3 > 1.1 * before.3, "MMR by genres makes lists more diverse in genres");
+    let (_, recall, coverage, _) = *find("MMR 0.7, audiences");
+    assert!(recall > 0.95 * before.1 && coverage > 1.2 * before.2, "recall {recall}, coverage {coverage}");
 }

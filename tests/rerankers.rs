@@ -92,7 +92,7 @@ fn vectors(dim: usize) -> ItemVectors {
 }
 
 fn genres() -> ItemFeatures {
-    let genres = |item: u32| (0..5).filter(move |genre| item % (genre + 2) == 0).collect::<Vec<u32>>();
+    let genres = |item: u32| (0..5).filter(move |genre| item.is_multiple_of(genre + 2)).collect::<Vec<u32>>();
     ItemFeatures::new(5, (0..N_ITEMS as u32).map(genres)).unwrap()
 }
 

@@ -176,6 +176,7 @@ impl Recaller for Fusion {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::pipeline::ChannelConfig;
 
     /// Gives one answer to every query.
     #[derive(Debug)]
@@ -213,11 +214,9 @@ mod tests {
 
     fn scores(fusion: &Fusion) -> Vec<(u32, f32)> {
         let answer = fusion.recall(&Query::default(), 9).unwrap();
-        assert_eq!(fusion.recall_batch(&[Query::default()], 9).unwrap(), [answer.clone()]);
+        assert_eq!(fusion.recall_batch(&[Query::default()], 9).unwrap(), std::slice::from_ref(&answer));
         answer.iter().map(|candidate| (candidate.item.0, candidate.score)).collect()
     }
-
-    use crate::pipeline::ChannelConfig;
 
     #[test]
     fn reciprocal_ranks_by_hand() {

@@ -162,9 +162,8 @@ mod tests {
             product *= matrix[pivot][pivot];
             for row in pivot + 1..matrix.len() {
                 let factor = matrix[row][pivot] / matrix[pivot][pivot];
-                for column in pivot..matrix.len() {
-                    matrix[row][column] -= factor * matrix[pivot][column];
-                }
+                let above = matrix[pivot].clone();
+                matrix[row].iter_mut().zip(above).for_each(|(x, above)| *x -= factor * above);
             }
         }
         product

@@ -139,7 +139,7 @@ mod tests {
             user: UserId(user),
             history: vec![],
             seen: vec![],
-            relevant: vec![ItemId(if user % 4 > 0 { 0 } else { 2 })],
+            relevant: vec![ItemId(if user.is_multiple_of(4) { 2 } else { 0 })],
         };
         let held_out = HeldOut::new("test", "nothing", 3, (0..100).map(user).collect()).unwrap();
         let ablation = ablate(&fusion(&[0, 1, 2]), &held_out, &[3], 1).unwrap();

@@ -29,9 +29,9 @@ const USER_FIELDS: [(&str, usize); 5] =
 const ITEM_FIELDS: [(&str, usize); 3] = [("item", N_ITEMS), ("genres", 18), ("year", 81)];
 
 fn space() -> Result<FeatureSpace> {
-    let fields = USER_FIELDS.into_iter().chain(ITEM_FIELDS);
+    let mut fields = USER_FIELDS.into_iter().chain(ITEM_FIELDS);
     let space =
-        fields.fold(Ok(FeatureSpace::default()), |space, (name, n_ids)| space?.with_field(name, n_ids));
+        fields.try_fold(FeatureSpace::default(), |space, (name, n_ids)| space.with_field(name, n_ids));
     space?.with_history("watched", "item", N_HISTORY)
 }
 

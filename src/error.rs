@@ -81,6 +81,13 @@ pub enum ErrorKind {
         /// What it is.
         found: String,
     },
+    /// A channel of a fusion failed.
+    Channel {
+        /// The channel's name.
+        channel: String,
+        /// What went wrong there.
+        source: Error,
+    },
     /// Training left the finite numbers.
     Diverged {
         /// The epoch, counted from 1.
@@ -251,6 +258,7 @@ impl fmt::Display for ErrorKind {
             Self::InvalidAnswer { user, expected, found } => {
                 write!(f, "the recaller's answer to user {user}: expected {expected}, found {found}")
             }
+            Self::Channel { channel, source } => write!(f, "channel {channel}: {source}"),
             Self::Diverged { epoch, step, learning_rate, loss, checkpoint } => {
                 write!(
                     f,
@@ -283,6 +291,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.kind() {
             ErrorKind::Io { source, .. } => Some(source),
+            ErrorKind::Channel { source, .. } => Some(source),
             _ => None,
         }
     }

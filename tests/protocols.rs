@@ -68,7 +68,7 @@ fn popularity_on_movielens_1m() {
 /// Measures a recaller under P2: Recall@200.
 fn recall_at_200(
     table: &Interactions,
-    held_out: &HeldOut<'_>,
+    held_out: &HeldOut,
     model: &str,
     seed: u64,
     recaller: &dyn Recaller,

@@ -10,6 +10,7 @@ use recsys::models::recall::{
     ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
     SlimRecaller,
 };
+use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -130,6 +131,21 @@ fn matrix_factorizations() {
         check_recaller(&Ials::fit(&table, &ials).unwrap(), n_items);
         let bpr = BprMfConfig { n_factors: 5, ..BprMfConfig::default() };
         check_recaller(&BprMf::fit(&table, &bpr).unwrap(), n_items);
+    }
+}
+
+#[test]
+fn fusion() {
+    for n_items in [8, 40] {
+        let table = interactions(n_items);
+        let methods = [FusionMethod::default(), FusionMethod::MinMax, FusionMethod::ZScore];
+        for (method, quota) in methods.into_iter().flat_map(|method| [(method, 0), (method, 2)]) {
+            let knn = Box::new(ItemKnnRecaller::fit(&table, &ItemKnnConfig::default()).unwrap());
+            let popularity = Box::new(PopularityRecaller::fit(&table));
+            let knn = Channel::new(ChannelConfig::new("item_knn", 9).with_weight(2.0).with_quota(quota), knn);
+            let popularity = Channel::new(ChannelConfig::new("popularity", n_items), popularity);
+            check_recaller(&Fusion::new(method, vec![knn, popularity]).unwrap(), n_items);
+        }
     }
 }
 

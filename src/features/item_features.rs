@@ -21,14 +21,25 @@ use crate::ids::ItemId;
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct ItemFeatures {
     n_features: usize,
     /// The categories of item `i` are `features[offsets[i]..offsets[i + 1]]`.
     offsets: Vec<usize>,
     features: Vec<u32>,
-    #[serde(default)]
     vectors: Option<ItemVectors>,
     /// In ascending order.
+    cold: Vec<ItemId>,
+}
+
+/// What was written, before it is checked.
+#[derive(Deserialize)]
+struct Saved {
+    n_features: usize,
+    offsets: Vec<usize>,
+    features: Vec<u32>,
+    #[serde(default)]
+    vectors: Option<ItemVectors>,
     #[serde(default)]
     cold: Vec<ItemId>,
 }
@@ -139,6 +150,20 @@ impl ItemFeatures {
         self.features.get(bounds[0]..bounds[1])
     }
 
+    /// Checks that no item has a category twice, for whom that would count double.
+    ///
+    /// # Errors
+    /// The first item that has, by its number (counted from 1).
+    pub fn check_distinct(&self) -> Result<()> {
+        for (item, list) in self.iter().enumerate() {
+            if let Some(place) = (1..list.len()).find(|&place| list[..place].contains(&list[place])) {
+                let location = Location::memory().line(item as u64 + 1);
+                return Err(Error::input(location, "distinct features", format!("{} again", list[place])));
+            }
+        }
+        Ok(())
+    }
+
     /// The vectors of the items, if there are any.
     pub fn vectors(&self) -> Option<&ItemVectors> {
         self.vectors.as_ref()
@@ -152,6 +177,29 @@ impl ItemFeatures {
     /// Whether an item is [cold](Self::cold).
     pub fn is_cold(&self, item: ItemId) -> bool {
         self.cold.binary_search(&item).is_ok()
+    }
+}
+
+impl TryFrom<Saved> for ItemFeatures {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self> {
+        let Saved { n_features, offsets, features, vectors, cold } = saved;
+        if offsets.first() != Some(&0) || !offsets.is_sorted() || offsets.last() != Some(&features.len()) {
+            let expected = format!("offsets that ascend from 0 to {}", features.len());
+            return Err(Error::input(Location::memory().column("offsets"), expected, format!("{offsets:?}")));
+        }
+        let lists = Self::new(n_features, offsets.array_windows().map(|&[from, to]| &features[from..to]))?;
+        if !cold.is_sorted_by(|a, b| a < b) || cold.last().is_some_and(|item| item.index() >= lists.n_items())
+        {
+            let expected = format!("ascending items below {}", lists.n_items());
+            return Err(Error::input(Location::memory().column("cold"), expected, format!("{cold:?}")));
+        }
+        let lists = match vectors {
+            Some(vectors) => lists.with_vectors(vectors)?,
+            None => lists,
+        };
+        Ok(Self { cold, ..lists })
     }
 }
 
@@ -201,5 +249,32 @@ mod tests {
         assert_eq!(serde_json::from_str::<ItemFeatures>(json).unwrap(), items().without_vectors());
         let json = serde_json::to_string(&items()).unwrap();
         assert_eq!(serde_json::from_str::<ItemFeatures>(&json).unwrap(), items());
+    }
+
+    #[test]
+    fn altered_files_are_refused() {
+        let refused = |offsets: &str, features: &str, cold: &str| {
+            let json = format!(
+                r#"{{"n_features": 3, "offsets": {offsets}, "features": {features}, "cold": {cold}}}"#
+            );
+            serde_json::from_str::<ItemFeatures>(&json).is_err()
+        };
+        assert!(!refused("[0, 1, 2]", "[0, 2]", "[1]"));
+        for offsets in ["[]", "[1, 2]", "[0, 2, 1]", "[0, 1]", "[0, 3]"] {
+            assert!(refused(offsets, "[0, 2]", "[]"), "{offsets}");
+        }
+        assert!(
+            refused("[0, 1]", "[3]", "[]")
+                && refused("[0, 1]", "[2]", "[1]")
+                && refused("[0, 0, 0]", "[]", "[1, 0]")
+        );
+    }
+
+    #[test]
+    fn a_category_given_twice_is_found() {
+        assert!(items().check_distinct().is_ok());
+        let twice = ItemFeatures::new(3, [&[0][..], &[1, 2, 1]]).unwrap();
+        let error = twice.check_distinct().unwrap_err();
+        assert_eq!(error.to_string(), "input, line 2: expected distinct features, found 1 again");
     }
 }

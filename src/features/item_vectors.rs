@@ -78,6 +78,14 @@ impl ItemVectors {
         &self.values[start..start + self.dim]
     }
 
+    /// The vectors of these items, row by row.
+    ///
+    /// # Panics
+    /// An item that is not below [`n_items`](Self::n_items).
+    pub(crate) fn gather(&self, items: impl IntoIterator<Item = ItemId>) -> Vec<f32> {
+        items.into_iter().flat_map(|item| self.row(item)).copied().collect()
+    }
+
     /// All numbers, row by row.
     pub fn values(&self) -> &[f32] {
         &self.values
@@ -100,17 +108,19 @@ impl ItemVectors {
         Ok(Self { dim: self.dim + other.dim, values })
     }
 
-    /// Every vector divided by its length, x / ‖x‖₂; a vector of zeros stays as it is.
+    /// Every vector divided by its length, x / ‖x‖₂; a vector of zeros stays as it is, and so does one of length 1,
+    /// so that normalising twice changes nothing.
     pub fn l2_normalized(mut self) -> Self {
         self.values.chunks_exact_mut(self.dim).for_each(l2_normalize);
         self
     }
 }
 
-/// Divides a vector by its length, unless that is 0.
+/// Divides a vector by its length, unless that is 0, or 1 but for rounding.
 pub(super) fn l2_normalize(vector: &mut [f32]) {
+    const ROUNDING: f64 = 1e-6;
     let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-    if norm > 0.0 {
+    if norm > 0.0 && (norm - 1.0).abs() > ROUNDING {
         vector.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
     }
 }
@@ -150,7 +160,9 @@ mod tests {
     #[test]
     fn rows_of_any_length_get_length_one() {
         let half = 0.5_f32.sqrt();
-        assert_eq!(vectors().l2_normalized().values(), [0.6, -0.8, 0.0, 0.0, half, half]);
+        let unit = vectors().l2_normalized();
+        assert_eq!(unit.values(), [0.6, -0.8, 0.0, 0.0, half, half]);
+        assert_eq!(unit.clone().l2_normalized(), unit);
     }
 
     #[test]

@@ -209,11 +209,10 @@ mod tests {
         let (mut a, mut b) = (vec![vec![0.0; dim]; dim], vec![0.0; dim]);
         let at = |row: usize, i: usize| f64::from(table.row(row)[i]);
         for i in 0..dim {
-            a[i][i] = ridge;
-            for j in 0..dim {
-                a[i][j] += (0..table.n_rows()).map(|row| at(row, i) * at(row, j)).sum::<f64>();
-                a[i][j] +=
-                    entries.iter().map(|&(row, w)| f64::from(w) * at(row, i) * at(row, j)).sum::<f64>();
+            for (j, a) in a[i].iter_mut().enumerate() {
+                *a = if i == j { ridge } else { 0.0 };
+                *a += (0..table.n_rows()).map(|row| at(row, i) * at(row, j)).sum::<f64>();
+                *a += entries.iter().map(|&(row, w)| f64::from(w) * at(row, i) * at(row, j)).sum::<f64>();
             }
             b[i] = entries.iter().map(|&(row, w)| (1.0 + f64::from(w)) * at(row, i)).sum();
         }

@@ -13,6 +13,7 @@ mod bags;
 mod factors;
 #[cfg(feature = "flex")]
 mod flex;
+mod inner_products;
 mod least_squares;
 mod mask;
 mod recurrent_cell;
@@ -29,6 +30,7 @@ pub(crate) use bags::Bags;
 pub(crate) use factors::{Factors, check_finite};
 #[cfg(feature = "flex")]
 pub(crate) use flex::*;
+pub(crate) use inner_products::inner_products;
 pub(crate) use least_squares::{LeastSquares, System, gramian};
 pub(crate) use mask::Mask;
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 //! [`compare`](Evaluation::compare) sets two recallers side by side, user by user. [`Predictions`] does the same for
 //! rankers on labelled rows: AUC, log loss, calibration, and rankings within the rows of each user.
 
+mod ablation;
 mod beyond_accuracy;
 mod calibration;
 mod classification;
@@ -18,6 +19,7 @@ mod report;
 mod significance;
 mod table;
 
+pub use ablation::{AblatedChannel, Ablation, ablate};
 pub use beyond_accuracy::{
     catalog_coverage, gini, intra_list_diversity, novelty, novelty_miuf, recommendation_counts,
 };

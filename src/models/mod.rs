@@ -2,3 +2,4 @@
 
 pub mod ranking;
 pub mod recall;
+pub mod reranking;

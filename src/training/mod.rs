@@ -4,6 +4,7 @@ mod adam;
 mod checkpoint;
 mod clipping;
 mod config;
+mod fusion_weights;
 mod history;
 mod mining;
 mod negative_stages;
@@ -25,6 +26,7 @@ mod trainable;
 mod trainer;
 
 pub use config::TrainingConfig;
+pub use fusion_weights::FusionWeightsConfig;
 pub use history::{EpochSummary, History};
 pub use optimizer::{AdamConfig, Optimizer};
 pub use plateau::Plateau;

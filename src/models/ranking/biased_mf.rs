@@ -429,7 +429,7 @@ mod tests {
         let [train, held_out] = parts(|user, item| 3.0 + (user % 5) as f32 * 0.3 - (item % 4) as f32 * 0.4);
         let biases = BiasedMf::fit(&train, &unregularised).unwrap();
         assert!(error(&biases, &held_out) < 0.05, "{}", error(&biases, &held_out));
-        let sign = |id: u32| if id % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |id: u32| if id.is_multiple_of(2) { 1.0 } else { -1.0 };
         let [train, held_out] = parts(|user, item| 3.0 + sign(user) * sign(item));
         let mut last = f64::INFINITY;
         for n_epochs in [1, 20, 300] {

@@ -492,8 +492,10 @@ mod tests {
 
     #[test]
     fn people_get_what_is_liked_by_their_like() {
-        let liked =
-            |user: u32| (0..12).filter(move |item| (user + item) % 2 == 0 && (user * 7 + item) % 5 > 0);
+        let liked = |user: u32| {
+            (0..12)
+                .filter(move |item| (user + item).is_multiple_of(2) && !(user * 7 + item).is_multiple_of(5))
+        };
         let rows = (0..40).flat_map(|user| {
             liked(user).map(move |item| Interaction {
                 user: UserId(user),

@@ -1,0 +1,67 @@
+use crate::ids::ItemId;
+use crate::pipeline::{Candidate, ChannelConfig, FusionMethod};
+
+/// The answers of several channels to one query, put together by item: what weights turn into fused scores.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    /// By item, then by channel.
+    entries: Vec<Entry>,
+}
+
+/// One candidate of one channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    item: ItemId,
+    /// The channel's number.
+    pub(super) channel: u32,
+    /// Where the candidate stands in the channel's answer, counted from 0.
+    pub(super) place: u32,
+    /// What the channel gives, before its weight.
+    part: f32,
+    /// Whether it stands within the channel's quota.
+    is_reserved: bool,
+}
+
+impl Pool {
+    /// The answers of the channels, in the order of these.
+    pub(crate) fn new<'a>(
+        method: FusionMethod,
+        answers: impl Iterator<Item = (&'a ChannelConfig, &'a [Candidate])>,
+    ) -> Self {
+        let mut entries = Vec::new();
+        for (channel, (config, answer)) in (0..).zip(answers) {
+            let parts = (0..).zip(answer).zip(method.parts(answer));
+            entries.extend(parts.map(|((place, candidate), part)| {
+                let is_reserved = (place as usize) < config.quota;
+                Entry { item: candidate.item, channel, place, part, is_reserved }
+            }));
+        }
+        entries.sort_unstable_by_key(|entry| (entry.item, entry.channel, entry.place));
+        Self { entries }
+    }
+
+    /// The fused score of each item, Σ weight · part over the channels that name it, by item. Reserved items are
+    /// raised by twice the best fused score, and so stand before all others.
+    pub(crate) fn scores(&self, weights: &[f32]) -> Vec<(ItemId, f32)> {
+        let part = |entry: &Entry| f64::from(weights[entry.channel as usize]) * f64::from(entry.part);
+        let fused = |entries: &[Entry]| {
+            let score: f64 = entries.iter().map(part).sum();
+            (entries[0].item, score, entries.iter().any(|entry| entry.is_reserved))
+        };
+        let fused: Vec<(ItemId, f64, bool)> = self.by_item().map(fused).collect();
+        let raise = 2.0 * fused.iter().map(|&(_, score, _)| score).fold(0.0, f64::max);
+        let raised = |score, is_reserved| (score + if is_reserved { raise } else { 0.0 }) as f32;
+        fused.into_iter().map(|(item, score, is_reserved)| (item, raised(score, is_reserved))).collect()
+    }
+
+    /// What the channels say of an item, in the order of the channels.
+    pub(super) fn entries(&self, item: ItemId) -> &[Entry] {
+        let first = self.entries.partition_point(|entry| entry.item < item);
+        let length = self.entries[first..].partition_point(|entry| entry.item == item);
+        &self.entries[first..first + length]
+    }
+
+    fn by_item(&self) -> impl Iterator<Item = &[Entry]> {
+        self.entries.chunk_by(|a, b| a.item == b.item)
+    }
+}

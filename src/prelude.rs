@@ -10,4 +10,6 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::features::ItemFeatures;
 pub use crate::ids::{ItemFilter, ItemId, UserId};
 pub use crate::index::{ExactIndex, HnswConfig, HnswIndex, Similarity, VectorIndex};
-pub use crate::pipeline::{Candidate, EmbeddingModel, Query, QueryEncoder, Ranker, Recaller, Reranker};
+pub use crate::pipeline::{
+    Candidate, EmbeddingModel, Pipeline, Query, QueryEncoder, Ranker, Recaller, Reranker,
+};

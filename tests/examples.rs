@@ -39,6 +39,12 @@ fn ctr(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+fn funnel(folder: &Path, args: &[&str]) -> Command {
+    let mut command = example("movielens_funnel");
+    command.current_dir(folder).args(["--dataset", "synthetic", "--report", "report.json"]).args(args);
+    command
+}
+
 fn succeed(mut command: Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stdout = String::from_utf8(stdout).unwrap();
@@ -192,6 +198,40 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
         let (logistic, fm) = (auc(&report, 0), auc(&report, 1));
         assert!(fm > 0.9 && logistic < 0.7, "{files:?}: FM {fm}, logistic regression {logistic}");
     }
+}
+
+#[test]
+fn channels_are_fused_and_held_out_items_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--ablate"]));
+    assert!(stdout.contains("Held out: ") && stdout.contains("channel co_visitation: "), "{stdout}");
+    let report = report(folder.path());
+    assert_eq!(report["channels"].as_array().unwrap().len(), 7);
+    let weights: Vec<f64> =
+        report["weights"].as_object().unwrap().values().map(|weight| weight.as_f64().unwrap()).collect();
+    assert!(weights.len() == 7 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");
+    let recall = |metrics: &Value| metrics["recall@100"]["value"].as_f64().unwrap();
+    let popularity = &report["channels"][0];
+    assert!(
+        popularity["name"] == "popularity" && recall(&report["metrics"]) > recall(&popularity["metrics"])
+    );
+    let stages = report["funnel"]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["recall", "mmr"]);
+    let retention = |stage: usize| stages[stage]["retention"]["value"].as_f64().unwrap();
+    assert!(retention(0) >= retention(1) && retention(1) > 0.0);
+    assert!(report["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 7));
+
+    let Output { status, stderr, .. } = funnel(folder.path(), &["--mmr", "2"]).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!status.success() && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn a_channel_of_ones_own() {
+    let stdout = succeed(example("custom_recaller"));
+    assert_eq!(stdout.lines().count(), 10, "{stdout}");
+    assert!(stdout.contains("trending ") && stdout.contains("co_visitation "), "{stdout}");
 }
 
 #[test]

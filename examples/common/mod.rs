@@ -4,6 +4,8 @@ mod device;
 mod embedding_map;
 mod files;
 pub mod run;
+#[allow(dead_code, reason = "not every example trains it")]
+pub mod sasrec;
 mod source;
 pub mod two_tower;
 
@@ -15,6 +17,8 @@ use recsys::metrics::DatasetFacts;
 use recsys::prelude::*;
 
 pub use device::DeviceName;
+#[allow(unused_imports, reason = "a run of one model writes its own report")]
+pub use files::write_whole;
 pub use source::{DatasetName, SourceArgs};
 
 /// How results are measured. All hold out each user's last item for the test and the one before for

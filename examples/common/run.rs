@@ -121,7 +121,7 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
     let data = args.data.prepare(example.sequences(), args.seed)?;
     let read = start.elapsed();
     print_facts(&data, read);
-    let user = chosen_user(args, &data)?;
+    let user = chosen_user(args.user.as_deref(), &data)?;
     let n_items = data.dataset.n_items();
     if args.map.is_some() && n_items < embedding_map::MIN_POINTS {
         let at_least = embedding_map::MIN_POINTS;
@@ -264,7 +264,8 @@ pub fn fit<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
     })
 }
 
-fn print_facts(data: &Prepared, read: Duration) {
+/// Prints what the data are.
+pub fn print_facts(data: &Prepared, read: Duration) {
     let Prepared { facts, split, .. } = data;
     println!("{}", facts.name);
     println!(
@@ -317,11 +318,11 @@ fn latency(recaller: &dyn Recaller, held_out: &HeldOut, protocol: Protocol) -> R
 }
 
 /// The user to recommend for, checked before the long work begins.
-fn chosen_user(args: &RunArgs, data: &Prepared) -> Result<UserId, String> {
-    let Some(key) = &args.user else {
+pub fn chosen_user(key: Option<&str>, data: &Prepared) -> Result<UserId, String> {
+    let Some(key) = key else {
         return Ok(UserId(0));
     };
-    let id = data.dataset.users().id(key.as_str()).map(UserId);
+    let id = data.dataset.users().id(key).map(UserId);
     id.ok_or_else(|| format!("--user {key}: no such user in the data"))
 }
 
@@ -364,7 +365,7 @@ fn name(data: &Prepared, item: ItemId) -> String {
 }
 
 /// The title of an item with its genres, where there is an item table.
-fn title(data: &Prepared, item: ItemId) -> String {
+pub fn title(data: &Prepared, item: ItemId) -> String {
     let with_genres = |table: &ItemTable| {
         let names = |&genre: &u32| table.genre_names()[genre as usize].as_str();
         let genres: Vec<&str> = table.genres().row(item).iter().map(names).collect();

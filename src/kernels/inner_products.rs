@@ -1,7 +1,4 @@
-use super::simd::vectorized;
-
-/// How many running sums a product has.
-const LANES: usize = 16;
+use super::simd::{dot, vectorized};
 
 /// The inner product of `vector` with each row of a matrix, `[out.len(), vector.len()]` row by row.
 ///
@@ -17,20 +14,6 @@ pub(crate) fn inner_products(rows: &[f32], vector: &[f32], out: &mut [f32]) {
             }
         },
     );
-}
-
-/// Σ aᵢbᵢ: one running sum a lane, then these in order, so that every machine gets the same bits.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut sums = [0.0; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

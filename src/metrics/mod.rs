@@ -11,6 +11,7 @@ mod calibration;
 mod classification;
 mod classification_report;
 mod evaluate;
+mod funnel;
 mod held_out;
 mod predictions;
 mod ranking;
@@ -29,6 +30,7 @@ pub use calibration::{
 pub use classification::{Gauc, LOG_LOSS_CLIP, auc, gauc, log_loss};
 pub use classification_report::{ClassificationReport, N_CALIBRATION_BINS};
 pub use evaluate::{Evaluation, evaluate};
+pub use funnel::{Funnel, FunnelSegment, FunnelStage, evaluate_funnel};
 pub use held_out::{HeldOut, HeldOutUser};
 pub use predictions::Predictions;
 pub use ranking::{Hits, RankingMetric, graded_ndcg_at_k};

@@ -24,6 +24,11 @@ impl<'a> Query<'a> {
         Self { history, ..Self::default() }
     }
 
+    /// A query of these parts.
+    pub(super) fn of_parts(user: Option<UserId>, history: &'a [ItemId], filter: ItemFilter) -> Self {
+        Self { user, history, filter }
+    }
+
     /// Says who asks.
     pub fn with_user(mut self, user: UserId) -> Self {
         self.user = Some(user);

@@ -1,0 +1,43 @@
+//! SASRec as one channel among others.
+
+use recsys::losses::RetrievalLoss;
+use recsys::models::recall::{Sasrec, SasrecConfig};
+use recsys::prelude::*;
+use recsys::training::{LearningRateSchedule, RetrievalBatches, TrainingConfig};
+
+use super::{DatasetName, Prepared};
+
+fn is_small(data: &Prepared) -> bool {
+    data.name != Some(DatasetName::Ml1m)
+}
+
+fn config(data: &Prepared) -> SasrecConfig {
+    SasrecConfig {
+        max_len: if is_small(data) { 50 } else { 100 },
+        dropout: 0.2,
+        loss: RetrievalLoss::FullSoftmax,
+        ..SasrecConfig::default()
+    }
+}
+
+/// How it is trained.
+pub fn training(data: &Prepared) -> TrainingConfig {
+    TrainingConfig::default()
+        .with_epochs(if is_small(data) { 40 } else { 30 })
+        .with_learning_rate(3e-3)
+        .with_schedule(LearningRateSchedule::CosineDecay { warmup_steps: 0 })
+        .with_patience(10)
+}
+
+/// Fresh weights.
+pub fn model(data: &Prepared, seed: u64, device: &Device) -> Result<Sasrec> {
+    config(data).init(data.dataset.n_items(), seed, device)
+}
+
+/// What it is trained on.
+pub fn batches(data: &Prepared, seed: u64) -> Result<RetrievalBatches> {
+    let SasrecConfig { loss, max_len, .. } = config(data);
+    RetrievalBatches::new(&data.split.train, loss, max_len)?
+        .with_batch_size(if is_small(data) { 32 } else { 128 })
+        .map(|batches| batches.with_unseen_negatives().with_seed(seed))
+}

@@ -33,7 +33,7 @@ impl Recaller for Trending {
 fn main() -> Result<()> {
     let data = SyntheticConfig::new(500, 400, 30_000, 1).generate()?;
     let train = data.interactions();
-    let pipeline = Pipeline::recall("trending", Trending::fit(train, 1_000.0), 50)
+    let pipeline = Pipeline::recall("trending", Trending::fit(train, 30.0 * 86_400.0), 50)
         .and_recall("co_visitation", CoVisitationRecaller::fit(train, &CoVisitationConfig::default())?, 50)
         .and_recall("popularity", PopularityRecaller::fit(train), 50)
         .build()?;
@@ -42,7 +42,8 @@ fn main() -> Result<()> {
     let answer = pipeline.recommend(&Query::new(history).excluding(history.to_vec()))?;
     for candidate in answer.items.iter().take(10) {
         let told = candidate.channels.iter().map(|told| format!("{} {:.2}", told.channel, told.score));
-        println!("{:?}: {}", data.items().key(candidate.item.0), told.collect::<Vec<_>>().join(", "));
+        let key = data.items().key(candidate.item.0).map(|key| key.to_string()).unwrap_or_default();
+        println!("item {key}: {}", told.collect::<Vec<_>>().join(", "));
     }
     Ok(())
 }

@@ -119,7 +119,8 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
     println!("{funnel}");
     if let Some(held_out) = on_test.users().iter().find(|held_out| held_out.user == user) {
         let explanation = pipeline.explain(&held_out.query())?;
-        println!("User {:?}:", data.dataset.users().key(user.0));
+        let key = data.dataset.users().key(user.0).map(|key| key.to_string()).unwrap_or_default();
+        println!("Recommended to user {key}:");
         for item in explanation.items.iter().take(10) {
             let told = item.channels.iter().map(|told| format!("{} {:.3}", told.channel, told.score));
             println!("  {}: {}", common::run::title(&data, item.item), told.collect::<Vec<_>>().join(", "));

@@ -26,7 +26,7 @@ pub enum StageOutcome {
     Panicked(String),
     /// It took longer than its budget.
     TooLate,
-    /// It was not asked, as several runs that took too long still go on.
+    /// It was not asked: several runs that took too long still go on, or the system has no thread to give.
     Busy,
 }
 
@@ -87,7 +87,7 @@ impl Stage {
         let (user, history, filter) = (query.user(), query.history().to_vec(), query.filter().clone());
         let is_over = Arc::new(AtomicBool::new(false));
         let (n_late, is_over_there) = (Arc::clone(&self.n_late), Arc::clone(&is_over));
-        thread::spawn(move || {
+        let spawned = thread::Builder::new().spawn(move || {
             let query = Query::of_parts(user, &history, filter);
             let answered = work.guarded(&query, &candidates, n_kept);
             // Whoever is second finds the run over on both sides.
@@ -97,6 +97,9 @@ impl Stage {
             // Nobody may wait any more.
             sender.send(answered).ok();
         });
+        if spawned.is_err() {
+            return Err(StageOutcome::Busy);
+        }
         receiver.recv_timeout(budget).unwrap_or_else(|_| {
             self.n_late.fetch_add(1, Ordering::Relaxed);
             if is_over.swap(true, Ordering::AcqRel) {

@@ -5,6 +5,7 @@ mod common;
 use std::panic::catch_unwind;
 
 use common::check_recaller;
+use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::models::recall::{
     BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, Ials, IalsConfig,
     ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
@@ -145,6 +146,70 @@ fn fusion() {
             let knn = Channel::new(ChannelConfig::new("item_knn", 9).with_weight(2.0).with_quota(quota), knn);
             let popularity = Channel::new(ChannelConfig::new("popularity", n_items), popularity);
             check_recaller(&Fusion::new(method, vec![knn, popularity]).unwrap(), n_items);
+        }
+    }
+}
+
+/// Nothing at all, a single row, and rows at the ends of what a row may hold.
+fn extremes() -> Vec<Interactions> {
+    let row = |user, item, value, timestamp| Interaction {
+        user: UserId(user),
+        item: ItemId(item),
+        value,
+        timestamp,
+    };
+    let table = |n_users, n_items, rows: &[Interaction]| {
+        Interactions::from_rows(n_users, n_items, rows.iter().copied()).unwrap()
+    };
+    let ends = [
+        row(0, 0, f32::MAX, 0),
+        row(0, 1, f32::MIN, i64::MAX),
+        row(0, 1, 0.0, 1),
+        row(2, 1, f32::MIN_POSITIVE, 0),
+        row(2, 0, f32::MAX, i64::MAX),
+    ];
+    vec![
+        table(0, 0, &[]),
+        table(3, 0, &[]),
+        table(0, 3, &[]),
+        table(1, 1, &[row(0, 0, 1.0, 0)]),
+        table(3, 3, &ends),
+    ]
+}
+
+/// Every model either answers with at most k finite scores or says by an error why it cannot; none panics.
+#[test]
+fn no_model_panics_on_extreme_tables() {
+    for table in extremes() {
+        let n_items = table.n_items();
+        let by_value = IalsConfig { by_value: true, n_factors: 3, ..IalsConfig::default() };
+        let boxed = |recaller: Result<Box<dyn Recaller>>| recaller.ok();
+        let rated = BiasedMf::fit(&table, &BiasedMfConfig::default());
+        let fitted = [
+            Some(Box::new(PopularityRecaller::fit(&table)) as Box<dyn Recaller>),
+            boxed(ItemKnnRecaller::fit(&table, &ItemKnnConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(
+                CoVisitationRecaller::fit(&table, &CoVisitationConfig::default()).map(|x| Box::new(x) as _),
+            ),
+            boxed(SessionKnnRecaller::fit(&table, &SessionKnnConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(EaseRecaller::fit(&table, &EaseConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(SlimRecaller::fit(&table, &SlimConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(Ials::fit(&table, &by_value).map(|x| Box::new(x) as _)),
+            boxed(Ials::fit(&table, &IalsConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(BprMf::fit(&table, &BprMfConfig::default()).map(|x| Box::new(x) as _)),
+        ];
+        let history: Vec<ItemId> = (0..n_items.min(2) as u32).map(ItemId).collect();
+        for query in
+            [Query::default(), Query::new(&history), Query::new(&history).with_user(UserId(u32::MAX))]
+        {
+            for recaller in fitted.iter().flatten() {
+                if let Ok(answer) = recaller.recall(&query, 5) {
+                    assert!(answer.len() <= n_items && answer.iter().all(|found| found.score.is_finite()));
+                }
+            }
+            if let Ok(Ok(scores)) = rated.as_ref().map(|model| model.score(&query, &history)) {
+                assert!(scores.len() == history.len() && scores.iter().all(|score| score.is_finite()));
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use common::run::{Compared, Example, RunArgs, fit, run};
-use common::{DatasetName, Prepared, Protocol, two_tower};
+use common::{Prepared, Protocol, two_tower};
 use recsys::layers::{NormPlacement, TableUpdate};
 use recsys::losses::RetrievalLoss;
 use recsys::metrics::{HeldOut, evaluate};
@@ -115,7 +115,7 @@ impl Args {
         };
         let max_len = match data.protocol {
             Protocol::P1 => 200,
-            _ if is_small(data) => 50,
+            _ if data.is_small() => 50,
             _ => 100,
         };
         SasrecConfig {
@@ -131,11 +131,6 @@ impl Args {
             ..SasrecConfig::default()
         }
     }
-}
-
-/// Whether it is one of the small data sets.
-fn is_small(data: &Prepared) -> bool {
-    data.name.is_some_and(|name| name != DatasetName::Ml1m)
 }
 
 fn main() -> ExitCode {
@@ -176,7 +171,7 @@ impl Example for Args {
         let SasrecConfig { loss, max_len, .. } = self.config(data);
         let batches = RetrievalBatches::new(&data.split.train, loss, max_len)?
             .with_windows(if self.newest { Windows::Newest } else { Windows::All })
-            .with_batch_size(self.batch_size.unwrap_or(if is_small(data) { 32 } else { 128 }))?
+            .with_batch_size(self.batch_size.unwrap_or(if data.is_small() { 32 } else { 128 }))?
             .with_unseen_negatives()
             .with_seed(self.run.seed);
         match self.popularity {

@@ -86,6 +86,11 @@ impl Prepared {
         Self { name, protocol, dataset, facts, split }
     }
 
+    /// Whether it is one of the small data sets.
+    pub fn is_small(&self) -> bool {
+        self.name.is_some_and(|name| name != DatasetName::Ml1m)
+    }
+
     /// How often each item occurs in the training data.
     pub fn item_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.dataset.n_items()];

@@ -5,15 +5,11 @@ use recsys::models::recall::{Sasrec, SasrecConfig};
 use recsys::prelude::*;
 use recsys::training::{LearningRateSchedule, RetrievalBatches, TrainingConfig};
 
-use super::{DatasetName, Prepared};
-
-fn is_small(data: &Prepared) -> bool {
-    data.name != Some(DatasetName::Ml1m)
-}
+use super::Prepared;
 
 fn config(data: &Prepared) -> SasrecConfig {
     SasrecConfig {
-        max_len: if is_small(data) { 50 } else { 100 },
+        max_len: if data.is_small() { 50 } else { 100 },
         dropout: 0.2,
         loss: RetrievalLoss::FullSoftmax,
         ..SasrecConfig::default()
@@ -23,7 +19,7 @@ fn config(data: &Prepared) -> SasrecConfig {
 /// How it is trained.
 pub fn training(data: &Prepared) -> TrainingConfig {
     TrainingConfig::default()
-        .with_epochs(if is_small(data) { 40 } else { 30 })
+        .with_epochs(if data.is_small() { 40 } else { 30 })
         .with_learning_rate(3e-3)
         .with_schedule(LearningRateSchedule::CosineDecay { warmup_steps: 0 })
         .with_patience(10)
@@ -38,6 +34,6 @@ pub fn model(data: &Prepared, seed: u64, device: &Device) -> Result<Sasrec> {
 pub fn batches(data: &Prepared, seed: u64) -> Result<RetrievalBatches> {
     let SasrecConfig { loss, max_len, .. } = config(data);
     RetrievalBatches::new(&data.split.train, loss, max_len)?
-        .with_batch_size(if is_small(data) { 32 } else { 128 })
+        .with_batch_size(if data.is_small() { 32 } else { 128 })
         .map(|batches| batches.with_unseen_negatives().with_seed(seed))
 }

@@ -6,16 +6,15 @@ use recsys::models::recall::{TwoTower, TwoTowerConfig};
 use recsys::prelude::*;
 use recsys::training::{LearningRateSchedule, Optimizer, RetrievalBatches, TrainingConfig};
 
-use super::{DatasetName, Prepared};
+use super::Prepared;
 
 /// What it minimises where nothing else is asked for.
 pub const LOSS: RetrievalLoss = RetrievalLoss::SampledSoftmax { n_negatives: 512, log_q: false };
 
 /// How it is trained.
 pub fn training(data: &Prepared) -> TrainingConfig {
-    let small = matches!(data.name, Some(name) if name != DatasetName::Ml1m);
     TrainingConfig::default()
-        .with_epochs(if small { 30 } else { 10 })
+        .with_epochs(if data.is_small() { 30 } else { 10 })
         .with_optimizer(Optimizer::adamw(0.01))
         .with_learning_rate(1e-3)
         .with_schedule(LearningRateSchedule::LinearDecay { warmup_steps: 100 })

@@ -54,7 +54,7 @@ pub struct Pipeline {
 }
 
 /// A [`Pipeline`] that is put together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct PipelineBuilder {
     channels: Vec<Channel>,
@@ -101,14 +101,7 @@ impl Pipeline {
         recaller: impl Recaller + 'static,
         n_candidates: usize,
     ) -> PipelineBuilder {
-        let builder = PipelineBuilder {
-            channels: Vec::new(),
-            method: FusionMethod::default(),
-            n_recalled: None,
-            stages: Vec::new(),
-            misplaced_budget: false,
-        };
-        builder.and_recall(name, recaller, n_candidates)
+        PipelineBuilder::default().and_recall(name, recaller, n_candidates)
     }
 
     /// Begins with channels that are already fused, of whose candidates `n_recalled` are kept.
@@ -117,8 +110,7 @@ impl Pipeline {
             method: fusion.method(),
             channels: fusion.channels().to_vec(),
             n_recalled: Some(n_recalled),
-            stages: Vec::new(),
-            misplaced_budget: false,
+            ..PipelineBuilder::default()
         }
     }
 

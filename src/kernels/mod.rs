@@ -17,6 +17,7 @@ mod inner_products;
 mod least_squares;
 mod mask;
 mod recurrent_cell;
+mod repeated_columns;
 mod rows;
 mod sequence_layout;
 mod simd;
@@ -35,6 +36,7 @@ pub(crate) use least_squares::{LeastSquares, System, gramian};
 pub(crate) use mask::Mask;
 #[doc(hidden)]
 pub use recurrent_cell::RecurrentCell;
+pub(crate) use repeated_columns::RepeatedColumns;
 pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;

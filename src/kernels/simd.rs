@@ -245,6 +245,15 @@ pub(crate) fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
     }
 }
 
+/// y ← y + Σ aᵢ xᵢ of four x in one pass.
+#[inline(always)]
+pub(super) fn axpy_4(y: &mut [f32], a: [f32; 4], x: [&[f32]; 4]) {
+    let [x0, x1, x2, x3] = x.map(|x| &x[..y.len()]);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = x0[i].mul_add(a[0], x1[i].mul_add(a[1], x2[i].mul_add(a[2], x3[i].mul_add(a[3], *y))));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

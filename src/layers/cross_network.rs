@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::{Init, Linear, SharedColumns};
+use crate::layers::{FieldVectors, Init, Linear};
 use crate::rng::Rng;
 
 /// How a [`CrossNetwork`] mixes a layer's input into the next.
@@ -65,36 +65,35 @@ impl CrossNetwork {
     /// # Shapes
     /// - x0: `[n, d]`
     /// - output: `[n, d]`
-    pub fn forward(&self, x0: Tensor<2>) -> Tensor<2> {
-        self.forward_shared(x0, &SharedColumns::default())
-    }
-
-    /// As [`forward`](Self::forward), with what the first layer's matrix makes of columns that are the same in all rows
-    /// computed once.
-    pub fn forward_shared(&self, x0: Tensor<2>, columns: &SharedColumns) -> Tensor<2> {
+    pub fn forward(&self, x0: impl Into<FieldVectors>) -> Tensor<2> {
+        let fields = x0.into();
+        let x0 = fields.values();
         let mut x = x0.clone();
         for weights in &self.vectors {
             x = cross_vector(x0.clone(), x, weights.val());
         }
-        #[cfg(feature = "flex")]
-        if kernels::fused(&x) && self.factors.is_empty() && !self.matrices.is_empty() && columns.is_empty() {
-            let of_all = |f: fn(&Linear) -> Tensor<2>| Tensor::cat(self.matrices.iter().map(f).collect(), 0);
-            let (w, b) = (of_all(|layer| layer.weight.val()), of_all(|layer| layer.bias.val().unsqueeze()));
-            return kernels::apply_3(kernels::CrossMatrices, x, w, b);
+        for (factor, matrix) in self.factors.iter().zip(&self.matrices) {
+            x = multiply_add(x0.clone(), matrix.forward(x.clone().matmul(factor.val())), x);
         }
-        for (l, matrix) in self.matrices.iter().enumerate() {
-            let product = match self.factors.get(l) {
-                Some(factor) => matrix.forward(x.clone().matmul(factor.val())),
-                None if l == 0 => {
-                    let (own, first) = columns.split(x.clone(), matrix);
-                    first.forward(own)
-                }
-                None => matrix.forward(x.clone()),
-            };
-            x = multiply_add(x0.clone(), product, x);
+        match &self.matrices[..] {
+            [first, rest @ ..] if self.factors.is_empty() => cross_matrices(fields, first, rest),
+            _ => x,
         }
-        x
     }
+}
+
+/// Layers with a matrix each.
+fn cross_matrices(fields: FieldVectors, first: &Linear, rest: &[Linear]) -> Tensor<2> {
+    let x0 = fields.values();
+    let z0 = fields.linear(first, None);
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x0) && !rest.is_empty() {
+        let of_all = |f: fn(&Linear) -> Tensor<2>| Tensor::cat(rest.iter().map(f).collect(), 0);
+        let (w, b) = (of_all(|layer| layer.weight.val()), of_all(|layer| layer.bias.val().unsqueeze()));
+        return kernels::apply_4(kernels::CrossMatrices, x0, z0, w, b);
+    }
+    let next = |x: Tensor<2>, matrix: &Linear| multiply_add(x0.clone(), matrix.forward(x.clone()), x);
+    rest.iter().fold(multiply_add(x0.clone(), z0, x0.clone()), next)
 }
 
 /// x₀ ⟨x, w⟩ + b + x, with w and b as the rows of `wb`.

@@ -3,8 +3,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::kernels::Bags;
-use crate::layers::{Embedding, Init, Linear, TableUpdate, embedding_bag};
+use crate::kernels::{self, Bags};
+use crate::layers::repeated_fields::RepeatedFields;
+use crate::layers::{Embedding, FieldVectors, Init, Linear, TableUpdate, embedding_bag};
 use crate::rng::Rng;
 
 /// A vector for each field of a row: of a field of ids the weighted sum of its ids' embeddings, from **one** table for
@@ -48,25 +49,39 @@ impl FieldEmbedding {
     ///
     /// # Panics
     /// If the rows are of another space.
-    pub fn forward(&self, rows: &EncodedRows) -> Tensor<2> {
-        let n_fields = rows.space().n_fields();
+    pub fn forward(&self, rows: &EncodedRows) -> FieldVectors {
+        let (n_rows, n_fields) = (rows.n_rows(), rows.space().n_fields());
+        let repeated = kernels::fused(&self.table.weight()).then(|| RepeatedFields::of(rows)).flatten();
+        let mut ids = rows.ids().to_vec();
+        ids.extend(repeated.iter().flat_map(|repeated| &repeated.distinct.rows));
+        let (source, mut ids) = self.table.lookup(ids);
+        let ids_of_repeated = ids.split_off(rows.ids().len());
+
         let mut fields = Vec::with_capacity(1 + self.vectors.len());
         if n_fields > 0 {
-            let (source, ids) = self.table.lookup(rows.ids().to_vec());
             let bags = Bags::new(rows.starts().to_vec(), ids, rows.weights().to_vec());
-            fields.push(embedding_bag(source, bags).reshape([rows.n_rows(), n_fields * self.d]));
+            fields.push(embedding_bag(source.clone(), bags).reshape([n_rows, n_fields * self.d]));
         }
-        let device = self.table.device();
-        let vectors = Tensor::<2>::from_data(
-            TensorData::new(rows.vectors().to_vec(), [rows.n_rows(), rows.space().d_vectors()]),
-            &device,
-        );
+        let vectors = TensorData::new(rows.vectors().to_vec(), [n_rows, rows.space().d_vectors()]);
+        let vectors = Tensor::<2>::from_data(vectors, &self.table.device());
         let mut start = 0;
         for (layer, dim) in self.vectors.iter().zip(rows.space().vector_dims()) {
             fields.push(layer.forward(vectors.clone().narrow(1, start, dim)));
             start += dim;
         }
-        if fields.len() == 1 { fields.swap_remove(0) } else { Tensor::cat(fields, 1) }
+        let values = if fields.len() == 1 { fields.swap_remove(0) } else { Tensor::cat(fields, 1) };
+        let Some(mut repeated) = repeated else { return values.into() };
+        let first_row = |&place: &usize| {
+            let columns = (n_fields + place) * self.d;
+            values.clone().narrow(0, 0, 1).narrow(1, columns, self.d)
+        };
+        let mut vectors: Vec<Tensor<2>> = repeated.shared_vectors.iter().map(first_row).collect();
+        let mut distinct = std::mem::take(&mut repeated.distinct);
+        distinct.rows = ids_of_repeated;
+        if distinct.len() > 0 {
+            vectors.insert(0, embedding_bag(source, distinct));
+        }
+        FieldVectors::repeating(values, Tensor::cat(vectors, 0), repeated.columns(self.d))
     }
 
     /// The embeddings of these ids of the table.
@@ -120,5 +135,117 @@ impl FirstOrder {
             (_, 0) => of_ids() + self.vectors.bias.val().unsqueeze(),
             _ => of_ids() + of_vectors(),
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::features::EncodedRow;
+    use crate::kernels::twin::{is_deterministic, normal};
+    use crate::layers::{Activation, read, row_tape};
+
+    /// Rows of fields of many ids and of few, of one with weights, of lists, and of vectors.
+    fn rows(n: u32) -> EncodedRows {
+        let space = FeatureSpace::default().with_field("item", 50).unwrap().with_field("gender", 2).unwrap();
+        let space = space.with_field("genres", 3).unwrap().with_field("age", 1).unwrap();
+        let space = space.with_vectors("text", 2).unwrap().with_field("user", 60).unwrap();
+        let mut rows = EncodedRows::new(space, 0);
+        for row in 0..n {
+            let genres = [(52 + row % 3, 0.5), (52 + (row + 1) % 3, -0.25)];
+            let bags: [&[(u32, f32)]; 5] = [
+                &[(row * 7 % 50, 1.0)],
+                &[(50 + row % 2, 1.0)],
+                &genres[..row as usize % 3],
+                &[(55, row as f32 / 100.0)],
+                &[(56 + row % 60, 1.0)],
+            ];
+            let vectors = [1.0, row as f32 / 100.0];
+            rows.push(EncodedRow { bags: &bags, vectors: &vectors, ..EncodedRow::default() }).unwrap();
+        }
+        rows
+    }
+
+    /// A user's candidates.
+    fn candidates() -> EncodedRows {
+        let shared = ["gender", "age", "text", "user"].map(str::to_owned);
+        rows(40).join(5, &shared, &rows(40), &(0..40).collect::<Vec<_>>(), &[]).unwrap()
+    }
+
+    /// The outputs of a linear layer over field vectors with two columns more, and the gradients of all weights.
+    fn run(rows: &EncodedRows, update: TableUpdate, activation: Option<Activation>) -> Vec<Vec<f32>> {
+        let (device, rng) = (Device::flex().autodiff(), &mut Rng::new(1));
+        let mut fields = FieldEmbedding::new(rows.space(), 4, update, rng, &device).unwrap();
+        let table = Tensor::from_data(TensorData::new(normal(116 * 4, 3), [116, 4]), &device);
+        fields.table = Embedding::from_weight(table, update);
+        let layer = Linear::new(6 * 4 + 2, 9, rng, &device);
+        let more = TensorData::new(normal(rows.n_rows() * 2, 2), [rows.n_rows(), 2]);
+        let more = Tensor::<2>::from_data(more, &device).require_grad();
+        let (loss, tape) = row_tape::record(|| {
+            let vectors = fields.forward(rows).and(more.clone());
+            let of_values = vectors.values().square().sum();
+            let y = vectors.linear(&layer, activation);
+            (y.clone(), y.square().sum() + of_values)
+        });
+        let ((y, loss), mut all) = (loss, Vec::new());
+        let mut gradients = loss.backward();
+        all.push(read(y.inner()).unwrap());
+        match update {
+            TableUpdate::Dense => all.push(read(fields.table.weight().grad(&gradients).unwrap()).unwrap()),
+            TableUpdate::Sparse => {
+                let of_rows = tape.gradients(&mut gradients).swap_remove(0);
+                all.push(of_rows.rows.iter().map(|&row| row as f32).collect());
+                all.push(read(of_rows.gradient).unwrap());
+            }
+        }
+        let of_vectors = &fields.vectors[0];
+        for matrix in [&of_vectors.weight, &layer.weight] {
+            all.push(read(matrix.val().grad(&gradients).unwrap()).unwrap());
+        }
+        for vector in [&of_vectors.bias, &layer.bias] {
+            all.push(read(vector.val().grad(&gradients).unwrap()).unwrap());
+        }
+        all.push(read(more.grad(&gradients).unwrap()).unwrap());
+        all
+    }
+
+    #[test]
+    fn vectors_that_repeat_change_no_layer() {
+        for (rows, is_repeated) in [(rows(300), true), (candidates(), true), (rows(3), false)] {
+            assert_eq!(RepeatedFields::of(&rows).is_some(), is_repeated);
+            for activation in [None, Some(Activation::Relu), Some(Activation::Gelu)] {
+                let [dense, sparse] = [TableUpdate::Dense, TableUpdate::Sparse].map(|update| {
+                    let (found, expected) = (
+                        run(&rows, update, activation),
+                        kernels::composed(|| run(&rows, update, activation)),
+                    );
+                    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        assert_eq!(found.len(), expected.len(), "{i}");
+                        let scale = expected.iter().fold(1.0f32, |max, x| max.max(x.abs()));
+                        for (x, y) in found.iter().zip(expected) {
+                            assert!(
+                                (x - y).abs() < 1e-5 * scale,
+                                "{update:?} {activation:?} {i}: {x}, not {y}"
+                            );
+                        }
+                    }
+                    found
+                });
+                assert_eq!(dense[0], sparse[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn many_rows_give_the_same_bits_on_any_number_of_threads() {
+        is_deterministic(|| run(&rows(5_000), TableUpdate::Dense, Some(Activation::Relu)).concat());
+    }
+
+    #[test]
+    fn no_rows_have_no_vectors() {
+        let space = rows(1).space().clone();
+        let fields =
+            FieldEmbedding::new(&space, 4, TableUpdate::Dense, &mut Rng::new(1), &Device::flex()).unwrap();
+        assert_eq!(fields.forward(&rows(0)).values().dims(), [0, 24]);
     }
 }

@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
-use crate::layers::{Activation, Linear};
+use crate::layers::{Activation, FieldVectors, Linear};
 use crate::rng::Rng;
 
 /// Experts over one input, and gates that each mix them in another way (Ma et al. 2018, "Modeling task relationships in
@@ -42,11 +42,12 @@ impl MixtureOfExperts {
     /// # Shapes
     /// - x: `[n, d_input]`
     /// - output: `[n, n_gates, d_expert]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<3> {
-        let [n, _] = x.dims();
-        let experts = self.experts.forward_activated(x.clone(), Activation::Relu);
-        let d_expert = experts.dims()[1] / self.n_experts;
-        mix_experts(self.gates.forward(x), experts.reshape([n, self.n_experts, d_expert]))
+    pub fn forward(&self, x: impl Into<FieldVectors>) -> Tensor<3> {
+        let x = x.into();
+        let experts = x.clone().linear(&self.experts, Some(Activation::Relu));
+        let [n, width] = experts.dims();
+        let experts = experts.reshape([n, self.n_experts, width / self.n_experts]);
+        mix_experts(x.linear(&self.gates, None), experts)
     }
 }
 

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::{Activation, BatchNorm, Dice, LayerNorm, Linear, SharedColumns, check_dropout, dropout};
+use crate::layers::{Activation, BatchNorm, Dice, FieldVectors, LayerNorm, Linear, check_dropout, dropout};
 use crate::rng::Rng;
 
 /// How the hidden layers of an [`Mlp`] normalise.
@@ -164,28 +164,17 @@ impl Mlp {
     /// # Shapes
     /// - x: `[n, d_input]`
     /// - output: `[n, d_output]`
-    pub fn forward(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
-        self.forward_from(&self.layers[0], x, rng)
-    }
-
-    /// As [`forward`](Self::forward), with what the first layer makes of columns that are the same in all rows computed
-    /// once.
-    pub fn forward_shared(&self, x: Tensor<2>, columns: &SharedColumns, rng: Option<&mut Rng>) -> Tensor<2> {
-        let (x, first) = columns.split(x, &self.layers[0]);
-        self.forward_from(&first, x, rng)
-    }
-
-    /// All layers, with another one in the place of the first.
-    fn forward_from(&self, first: &Linear, mut x: Tensor<2>, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        for l in 0..self.layers.len() {
-            let layer = if l == 0 { first } else { &self.layers[l] };
+    pub fn forward(&self, x: impl Into<FieldVectors>, mut rng: Option<&mut Rng>) -> Tensor<2> {
+        let mut x = x.into();
+        for (l, layer) in self.layers.iter().enumerate() {
             x = if l < self.n_activated {
-                dropout(self.activated(l, layer, x, rng.is_some()), self.dropout, rng.as_deref_mut())
+                dropout(self.activated(l, x, rng.is_some()), self.dropout, rng.as_deref_mut())
             } else {
-                layer.forward(x)
-            };
+                x.linear(layer, None)
+            }
+            .into();
         }
-        x
+        x.values()
     }
 
     /// W and b of each layer and the activation behind all but the last, if that is all there is in inference.
@@ -197,18 +186,19 @@ impl Mlp {
         is_plain.then(|| (layers(), self.activation))
     }
 
-    /// The layer that stands at place `l`, with its norm and activation.
-    fn activated(&self, l: usize, layer: &Linear, x: Tensor<2>, in_training: bool) -> Tensor<2> {
+    /// Layer `l` with its norm and activation.
+    fn activated(&self, l: usize, x: FieldVectors, in_training: bool) -> Tensor<2> {
+        let layer = &self.layers[l];
         if let Some(dice) = self.dices.get(l) {
-            return dice.forward(layer.forward(x), in_training);
+            return dice.forward(x.linear(layer, None), in_training);
         }
         if let Some(norm) = self.batch_norms.get(l) {
-            return self.activation.forward(norm.forward(layer.forward(x), in_training));
+            return self.activation.forward(norm.forward(x.linear(layer, None), in_training));
         }
         if let Some(norm) = self.layer_norms.get(l) {
-            return self.activation.forward(norm.forward(layer.forward(x)));
+            return self.activation.forward(norm.forward(x.linear(layer, None)));
         }
-        layer.forward_activated(x, self.activation)
+        x.linear(layer, Some(self.activation))
     }
 }
 

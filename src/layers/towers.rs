@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::layers::{Mlp, MlpConfig};
+use crate::layers::{FieldVectors, Mlp, MlpConfig};
 use crate::rng::Rng;
 
 /// A perceptron for each task, which makes the task's logit.
@@ -39,7 +39,7 @@ impl Towers {
     /// - output: `[n, n_tasks]`
     pub fn forward(
         &self,
-        inputs: impl IntoIterator<Item = Tensor<2>>,
+        inputs: impl IntoIterator<Item = impl Into<FieldVectors>>,
         mut rng: Option<&mut Rng>,
     ) -> Tensor<2> {
         let towers = self.mlps.iter().zip(inputs);

@@ -82,15 +82,17 @@ impl Kernel<3> for CrossVector {
     }
 }
 
-/// x_L with x_{l+1} = x₀ ∘ (x_l W_l + b_l) + x_l, from x₀ `[n, d]`, the matrices W one below another `[L d, d]` and the
-/// vectors b `[L, d]`: rows stay in the cache through all layers, forward and backward.
+/// x_L with x₁ = x₀ ∘ z₀ + x₀ and x_{l+1} = x₀ ∘ (x_l W_l + b_l) + x_l for l ≥ 1, from x₀ and z₀ `[n, d]`, the matrices W one
+/// below another `[(L − 1) d, d]` and the vectors b `[L − 1, d]`: rows stay in the cache through all layers, forward and
+/// backward.
 #[derive(Debug)]
 pub(crate) struct CrossMatrices;
 
-impl Kernel<3> for CrossMatrices {
+impl Kernel<4> for CrossMatrices {
     /// Keeps z_l = x_l W_l + b_l beside the inputs, for each [`ROWS`] rows those of one layer behind those of another.
-    fn forward(&self, [x0, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+    fn forward(&self, [x0, z0, w, b]: [Array; 4], tracked: bool) -> (Array, Vec<Array>) {
         let ([n, d], [n_layers, _]) = (x0.shape(), b.shape());
+        assert_eq!(z0.shape(), [n, d], "a product for each row");
         assert_eq!(
             (w.shape(), b.width()),
             ([n_layers * d, d], d),
@@ -98,8 +100,9 @@ impl Kernel<3> for CrossMatrices {
         );
         let (mut y, mut z) = (buffer::take(n * d), buffer::take(if tracked { n * n_layers * d } else { 0 }));
         parallel::rows_of_each(n, ROWS, [&mut y, &mut z], |rows, [x, z]| {
-            let x0 = &x0.values()[rows.start * d..rows.end * d];
+            let [x0, z0] = [&x0, &z0].map(|x| &x.values()[rows.start * d..rows.end * d]);
             x.copy_from_slice(x0);
+            multiply_add(x0, z0, x);
             let mut scratch = buffer::take(if tracked { 0 } else { x.len() });
             for (l, b) in b.values().chunks_exact(d).enumerate() {
                 let w = Matrix::new(&w.values()[l * d * d..][..d * d], d, d);
@@ -112,17 +115,18 @@ impl Kernel<3> for CrossMatrices {
         });
         let y = x0.with_values(y);
         let z = Array::new(z, [if tracked { n } else { 0 }, n_layers * d]);
-        (y, if tracked { vec![x0, w, b, z] } else { Vec::new() })
+        (y, if tracked { vec![x0, z0, w, b, z] } else { Vec::new() })
     }
 
     /// From the last layer to the first, with g = ∂x_{l+1}: ∂z_l = g ∘ x₀, ∂x₀ += g ∘ z_l, ∂W_l = x_lᵀ ∂z_l, ∂b_l = Σ ∂z_l,
-    /// ∂x_l = g + ∂z_l W_lᵀ; what is left is added to ∂x₀.
-    fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 3]) -> [Option<Array>; 3] {
-        let ([n, d], [n_layers, _]) = (saved[0].shape(), saved[2].shape());
-        let [x0, w, _, z] = [0, 1, 2, 3].map(|i| saved[i].values());
-        let mut grad_x0 = buffer::take(n * d);
+    /// ∂x_l = g + ∂z_l W_lᵀ; of what is left, ∂z₀ = g ∘ x₀ and ∂x₀ += g ∘ z₀ + g.
+    fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 4]) -> [Option<Array>; 4] {
+        let ([n, d], [n_layers, _]) = (saved[0].shape(), saved[3].shape());
+        let [x0, z0, w, _, z] = [0, 1, 2, 3, 4].map(|i| saved[i].values());
+        let (mut grad_x0, mut grad_z0) = (buffer::take(n * d), buffer::take(n * d));
         let size = n.div_ceil(MAX_PARTS).next_multiple_of(ROWS);
-        let partial = parallel::rows_of_each(n, size, [&mut grad_x0], |part, [grad_x0]| {
+        let outputs = [&mut grad_x0[..], &mut grad_z0];
+        let partial = parallel::rows_of_each(n, size, outputs, |part, [grad_x0, grad_z0]| {
             let mut grad_w = buffer::take(n_layers * d * d);
             let mut grad_b = vec![0.0; n_layers * d];
             let [mut grad_z, mut g] = [(); 2].map(|()| buffer::take(ROWS * d));
@@ -131,12 +135,15 @@ impl Kernel<3> for CrossMatrices {
                 let rows = start..part.end.min(start + ROWS);
                 let (m, range) = (rows.len(), rows.start * d..rows.end * d);
                 let [grad_z, g] = [&mut grad_z, &mut g].map(|buffer| &mut buffer[..m * d]);
-                let (x0, z) = (&x0[range.clone()], &z[rows.start * n_layers * d..rows.end * n_layers * d]);
+                let [x0, z0] = [x0, z0].map(|x| &x[range.clone()]);
+                let z = &z[rows.start * n_layers * d..rows.end * n_layers * d];
                 let z_of = |l: usize| &z[l * m * d..][..m * d];
-                let grad_x0 = &mut grad_x0[(start - part.start) * d..][..m * d];
+                let [grad_x0, grad_z0] =
+                    [&mut *grad_x0, &mut *grad_z0].map(|grad| &mut grad[(start - part.start) * d..][..m * d]);
                 let inputs = &mut inputs[..n_layers * m * d];
                 // The input of every layer once more.
                 inputs[..m * d].copy_from_slice(x0);
+                multiply_add(x0, z0, &mut inputs[..m * d]);
                 for l in 1..n_layers {
                     let (before, x) = inputs[(l - 1) * m * d..(l + 1) * m * d].split_at_mut(m * d);
                     x.copy_from_slice(before);
@@ -154,6 +161,8 @@ impl Kernel<3> for CrossMatrices {
                     sum_rows(grad_z, grad_b);
                     MatrixMut::new(g, m, d).add(grad_rows, Matrix::new(&w[l * d * d..][..d * d], d, d).t());
                 }
+                multiply(g, x0, grad_z0);
+                multiply_add(g, z0, grad_x0);
                 grad_x0.iter_mut().zip(&*g).for_each(|(sum, g)| *sum += g);
             }
             [grad_z, g, inputs].into_iter().for_each(buffer::give);
@@ -166,7 +175,9 @@ impl Kernel<3> for CrossMatrices {
             total.resize(like.values().len(), 0.0);
             like.with_values(total)
         };
-        [Some(saved[0].with_values(grad_x0)), Some(total(grad_w, &saved[1])), Some(total(grad_b, &saved[2]))]
+        let of_rows = [grad_x0, grad_z0].map(|grad| Some(saved[0].with_values(grad)));
+        let [grad_x0, grad_z0] = of_rows;
+        [grad_x0, grad_z0, Some(total(grad_w, &saved[2])), Some(total(grad_b, &saved[3]))]
     }
 }
 

@@ -36,6 +36,14 @@ pub(crate) trait Fused: Backend {
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    fn fused_4(
+        kernel: Shared<4>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl Fused for Flex {
@@ -55,6 +63,16 @@ impl Fused for Flex {
     ) -> FloatTensor<Self> {
         forward(&*kernel, [a, b, c])
     }
+
+    fn fused_4(
+        kernel: Shared<4>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        forward(&*kernel, [a, b, c, d])
+    }
 }
 
 impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
@@ -73,6 +91,16 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         c: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         record::<C, 3>(kernel, [a, b, c])
+    }
+
+    fn fused_4(
+        kernel: Shared<4>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<C, 4>(kernel, [a, b, c, d])
     }
 }
 
@@ -143,4 +171,16 @@ pub(crate) fn apply_3<const A: usize, const B: usize, const C: usize, const O: u
 ) -> Tensor<O> {
     let (a, b, c) = (a.into_dispatch(), b.into_dispatch(), c.into_dispatch());
     Tensor::from_dispatch(Dispatch::fused_3(Arc::new(kernel), a, b, c))
+}
+
+/// The kernel of four tensors.
+pub(crate) fn apply_4<const A: usize, const B: usize, const C: usize, const D: usize, const O: usize>(
+    kernel: impl Kernel<4>,
+    a: Tensor<A>,
+    b: Tensor<B>,
+    c: Tensor<C>,
+    d: Tensor<D>,
+) -> Tensor<O> {
+    let (a, b, c, d) = (a.into_dispatch(), b.into_dispatch(), c.into_dispatch(), d.into_dispatch());
+    Tensor::from_dispatch(Dispatch::fused_4(Arc::new(kernel), a, b, c, d))
 }

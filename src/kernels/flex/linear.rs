@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::matrix::{Matrix, MatrixMut};
-use super::{Activation, Array, Kernel, buffer, parallel, simd};
+use super::{Activation, Array, Bags, Kernel, buffer, parallel, simd};
 
 /// Rows that stay in the cache from one step to the next.
 const BLOCK: usize = 256;
@@ -16,8 +16,35 @@ const MAX_PARTS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Linear(pub(crate) Option<Activation>);
 
+/// What is added to each row before the activation: a sum of weighted rows of a table that is as wide as the output.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summands<'a> {
+    /// Of each row of the output a bag of rows of the table.
+    pub(super) bags: &'a Bags,
+    /// The rows of the table.
+    pub(super) n_rows: usize,
+    /// The table; not read backward.
+    pub(super) table: &'a [f32],
+}
+
 impl Kernel<3> for Linear {
-    fn forward(&self, [x, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+    fn forward(&self, inputs: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+        self.forward_with(inputs, None, tracked)
+    }
+
+    fn backward(&self, saved: Vec<Array>, grad: Array, needed: [bool; 3]) -> [Option<Array>; 3] {
+        self.backward_with(&saved, &grad, needed, None).0
+    }
+}
+
+impl Linear {
+    /// a(x W + b + summands).
+    pub(super) fn forward_with(
+        &self,
+        [x, w, b]: [Array; 3],
+        summands: Option<Summands<'_>>,
+        tracked: bool,
+    ) -> (Array, Vec<Array>) {
         let ([d_input, d_output], [n_biases]) = (w.shape(), b.shape());
         let width = x.width();
         assert!(width == d_input, "rows of {width} numbers meet weights of shape [{d_input}, {d_output}]");
@@ -30,6 +57,9 @@ impl Kernel<3> for Linear {
         parallel::rows_of_each(n, BLOCK, [&mut y, &mut slopes], |rows, [y, slopes]| {
             let x = Matrix::new(of_rows(x.values(), d_input, &rows), rows.len(), d_input);
             MatrixMut::new(y, rows.len(), d_output).set(x, weights);
+            if let Some(Summands { bags, table, .. }) = summands {
+                add_bags(bags, rows, table, d_output, y);
+            }
             self.finish(b.values(), y, slopes);
         });
         let y = x.with_rows(d_output, y);
@@ -41,16 +71,25 @@ impl Kernel<3> for Linear {
         (y, if tracked { [x, w].into_iter().chain(kept).collect() } else { Vec::new() })
     }
 
-    fn backward(&self, saved: Vec<Array>, grad: Array, needed: [bool; 3]) -> [Option<Array>; 3] {
+    /// The gradients of x, W and b, as far as they are needed, and of the table of the summands.
+    pub(super) fn backward_with(
+        &self,
+        saved: &[Array],
+        grad: &Array,
+        needed: [bool; 3],
+        summands: Option<Summands<'_>>,
+    ) -> ([Option<Array>; 3], Vec<f32>) {
         let (x, w, kept) = (&saved[0], &saved[1], saved.get(2));
         let ([d_input, d_output], [x_needed, w_needed, b_needed]) = (w.shape(), needed);
-        let n = x.values().len() / d_input.max(1);
+        let n = grad.values().len() / d_output.max(1);
         let weights = Matrix::new(w.values(), d_input, d_output).t();
         let mut grad_x = buffer::take(if x_needed { n * d_input } else { 0 });
         let size = n.div_ceil(MAX_PARTS).max(BLOCK);
+        let n_summands = summands.map_or(0, |summands| summands.n_rows);
         let partial = parallel::rows_of_each(n, size, [&mut grad_x], |part, [grad_x]| {
             let mut grad_w = buffer::take(if w_needed { d_input * d_output } else { 0 });
             let mut grad_b = vec![0.0; if b_needed { d_output } else { 0 }];
+            let mut grad_table = buffer::take_zeroed(n_summands * d_output);
             let mut scratch = buffer::take(if kept.is_some() { BLOCK * d_output } else { 0 });
             for start in part.clone().step_by(BLOCK) {
                 let rows = start..part.end.min(start + BLOCK);
@@ -72,26 +111,29 @@ impl Kernel<3> for Linear {
                     sum.begin_or_add(start == part.start, x.t(), grad_rows);
                 }
                 add_rows(&mut grad_b, grad);
+                if let Some(Summands { bags, .. }) = summands {
+                    add_to_bags(bags, rows, grad, d_output, &mut grad_table);
+                }
             }
             buffer::give(scratch);
-            (grad_w, grad_b)
+            [grad_w, grad_b, grad_table]
         });
-        let (grad_w, grad_b): (Vec<_>, Vec<_>) = partial.into_iter().unzip();
         // Without rows there are no parts to sum.
-        let total = |partial, len| {
-            let mut total = parallel::sum(partial);
+        let mut partial = partial;
+        let mut total = |i: usize, len| {
+            let parts = partial.iter_mut().map(|parts: &mut [Vec<f32>; 3]| std::mem::take(&mut parts[i]));
+            let mut total = parallel::sum(parts.collect());
             total.resize(len, 0.0);
             total
         };
-        [
+        let gradients = [
             x_needed.then(|| x.with_values(grad_x)),
-            w_needed.then(|| w.with_values(total(grad_w, d_input * d_output))),
-            b_needed.then(|| Array::new(total(grad_b, d_output), [d_output])),
-        ]
+            w_needed.then(|| w.with_values(total(0, d_input * d_output))),
+            b_needed.then(|| Array::new(total(1, d_output), [d_output])),
+        ];
+        (gradients, total(2, n_summands * d_output))
     }
-}
 
-impl Linear {
     /// y ← a(y + b) for each row y, and the slopes of a there if there is room for them.
     pub(super) fn finish(&self, b: &[f32], y: &mut [f32], slopes: &mut [f32]) {
         let activation = self.0;
@@ -169,6 +211,39 @@ fn add_rows(sums: &mut [f32], rows: &[f32]) {
         move || {
             for row in rows.chunks_exact(sums.len()) {
                 simd::axpy(sums, 1.0, row);
+            }
+        },
+    );
+}
+
+/// y ← y + Σ of its bag's rows of the table, for each of some rows y, `rows` of all.
+fn add_bags(bags: &Bags, rows: Range<usize>, table: &[f32], width: usize, y: &mut [f32]) {
+    simd::vectorized(
+        #[inline(always)]
+        move || {
+            for (bag, y) in rows.zip(y.chunks_exact_mut(width.max(1))) {
+                let (rows, weights) = bags.bag(bag);
+                let row = |row: u32| &table[row as usize * width..][..width];
+                let ((fours, rest), (weights, rest_weights)) = (rows.as_chunks(), weights.as_chunks());
+                for (&rows, weights) in fours.iter().zip(weights) {
+                    simd::axpy_4(y, *weights, rows.map(row));
+                }
+                rest.iter().zip(rest_weights).for_each(|(&at, &weight)| simd::axpy(y, weight, row(at)));
+            }
+        },
+    );
+}
+
+/// The transpose of [`add_bags`]: adds each row y to the rows of the table in its bag.
+fn add_to_bags(bags: &Bags, rows: Range<usize>, y: &[f32], width: usize, table: &mut [f32]) {
+    simd::vectorized(
+        #[inline(always)]
+        move || {
+            for (bag, y) in rows.zip(y.chunks_exact(width.max(1))) {
+                let (rows, weights) = bags.bag(bag);
+                for (&row, &weight) in rows.iter().zip(weights) {
+                    simd::axpy(&mut table[row as usize * width..][..width], weight, y);
+                }
             }
         },
     );

@@ -24,6 +24,7 @@ mod dropout_add;
 mod embedding_bag;
 mod extension;
 mod factorization_machine;
+mod field_linear;
 mod finite;
 mod in_place;
 mod l2_normalize;
@@ -49,8 +50,9 @@ pub(crate) use cross_entropy::{Candidates, CrossEntropy, SampledCrossEntropy};
 pub(crate) use dropout::Dropout;
 pub(crate) use dropout_add::DropoutAdd;
 pub(crate) use embedding_bag::EmbeddingBag;
-pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3};
+pub(crate) use extension::{Kernel, apply_1, apply_2, apply_3, apply_4};
 pub(crate) use factorization_machine::FactorizationMachine;
+pub(crate) use field_linear::FieldLinear;
 pub(crate) use finite::ZeroIfFinite;
 pub(crate) use in_place::{in_place, into_values, recycle};
 pub(crate) use l2_normalize::L2Normalize;
@@ -62,7 +64,7 @@ pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 pub(crate) use sequence_embedding::SequenceEmbedding;
 pub(crate) use target_attention::{ActivationUnit, QueryKeyProducts, WeightedSums};
 
-use super::{Activation, Bags, Mask, RecurrentCell, SequenceLayout, simd};
+use super::{Activation, Bags, Mask, RecurrentCell, RepeatedColumns, SequenceLayout, simd};
 
 /// Ids of a tensor on the CPU's own backend.
 pub(crate) fn host_ids<const D: usize>(ids: Tensor<D, Int>) -> Vec<i64> {

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
-    FieldEmbedding, Init, Linear, Mlp, MlpConfig, NormPlacement, SequenceLayout, SharedColumns, TableUpdate,
-    TransformerBlock, TransformerBlockConfig, check_dropout, dropout, id_tensor, sequence_embedding,
+    FieldEmbedding, Init, Linear, Mlp, MlpConfig, NormPlacement, SequenceLayout, TableUpdate,
+    TransformerBlock, TransformerBlockConfig, check_dropout, id_tensor, sequence_embedding,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -181,12 +181,12 @@ impl RankingModel for Bst {
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
         let d = self.config.d_embedding;
-        let embeddings = self.fields.forward(rows);
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
         let candidates = embeddings.clone().narrow(1, self.field * d, d);
-        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
+        let x = fields.dropout(self.config.dropout, rng.as_deref_mut());
         let transformed = self.transform(candidates, rows, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, d, d, rng.is_some());
-        let deep = self.mlp.forward_shared(Tensor::cat(vec![x, transformed], 1), &columns, rng);
+        let deep = self.mlp.forward(x.and(transformed), rng);
         RankingOutput { logits: self.output.forward(deep), embeddings }
     }
 }

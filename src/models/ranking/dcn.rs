@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    Cross, CrossNetwork, FieldEmbedding, Linear, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout,
-    dropout,
+    Cross, CrossNetwork, FieldEmbedding, Linear, Mlp, MlpConfig, TableUpdate, check_dropout,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -135,13 +134,13 @@ impl RankingModel for Dcn {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows);
-        let x0 = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, self.config.d_embedding, 0, rng.is_some());
-        let crossed = self.cross.forward_shared(x0.clone(), &columns);
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
+        let x0 = fields.dropout(self.config.dropout, rng.as_deref_mut());
+        let crossed = self.cross.forward(x0.clone());
         let logits = match self.config.structure {
             DcnStructure::Parallel => {
-                let deep = self.mlp.forward_shared(x0, &columns, rng);
+                let deep = self.mlp.forward(x0, rng);
                 self.output.forward_parts([crossed, deep])
             }
             DcnStructure::Stacked => self.output.forward(self.mlp.forward(crossed, rng)),

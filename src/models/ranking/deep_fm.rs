@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
-    FieldEmbedding, FirstOrder, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
-    factorization_machine,
+    FieldEmbedding, FirstOrder, Mlp, MlpConfig, TableUpdate, check_dropout, factorization_machine,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -105,11 +104,10 @@ impl RankingModel for DeepFm {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows);
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
         let pairs = factorization_machine(embeddings.clone(), self.config.d_embedding);
-        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, self.config.d_embedding, 0, rng.is_some());
-        let deep = self.mlp.forward_shared(x, &columns, rng);
+        let deep = self.mlp.forward(fields.dropout(self.config.dropout, rng.as_deref_mut()), rng);
         let logits = self.first_order.forward(rows) + pairs + deep;
         RankingOutput { logits, embeddings }
     }

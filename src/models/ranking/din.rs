@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Linear, Mlp, MlpConfig,
-    SequenceLayout, SharedColumns, TableUpdate, TargetAttention, check_dropout, dropout, read,
+    SequenceLayout, TableUpdate, TargetAttention, check_dropout, read,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -148,7 +148,7 @@ impl Din {
         if layout.n_rows() == 0 {
             return Ok(vec![Vec::new(); rows.n_rows()]);
         }
-        let candidates = self.fields.forward(rows).narrow(1, self.field * d, d);
+        let candidates = self.fields.forward(rows).values().narrow(1, self.field * d, d);
         let weights = read(self.attention.weights(candidates, self.fields.ids(&events), &layout, None))?;
         Ok(layout.iter().map(|items| weights[items].to_vec()).collect())
     }
@@ -181,14 +181,13 @@ impl RankingModel for Din {
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
         let (d, p) = (self.config.d_embedding, self.config.dropout);
-        let embeddings = self.fields.forward(rows);
-        let candidates = embeddings.clone().narrow(1, self.field * d, d);
-        let interest = self.interest(candidates, rows, rng.as_deref_mut());
-        let embeddings = Tensor::cat(vec![embeddings, interest], 1);
-        let x = dropout(embeddings.clone(), p, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, d, d, rng.is_some());
-        let mut outputs = vec![self.mlp.forward_shared(x.clone(), &columns, rng)];
-        outputs.extend(self.cross.as_ref().map(|cross| cross.forward_shared(x, &columns)));
+        let fields = self.fields.forward(rows);
+        let candidates = fields.values().narrow(1, self.field * d, d);
+        let fields = fields.and(self.interest(candidates, rows, rng.as_deref_mut()));
+        let embeddings = fields.values();
+        let x = fields.dropout(p, rng.as_deref_mut());
+        let mut outputs = vec![self.mlp.forward(x.clone(), rng)];
+        outputs.extend(self.cross.as_ref().map(|cross| cross.forward(x)));
         RankingOutput { logits: self.output.forward_parts(outputs), embeddings }
     }
 }

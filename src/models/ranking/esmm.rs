@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{
-    FieldEmbedding, MlpConfig, TableUpdate, Towers, check_dropout, dropout, logit_of_product,
-};
+use crate::layers::{FieldEmbedding, MlpConfig, TableUpdate, Towers, check_dropout, logit_of_product};
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -109,8 +107,9 @@ impl RankingModel for Esmm {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows);
-        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
+        let x = fields.dropout(self.config.dropout, rng.as_deref_mut());
         let steps = self.towers.forward(vec![x; self.config.n_labels], rng);
         let mut logits = vec![steps.clone().narrow(1, 0, 1)];
         for step in 1..self.config.n_labels {

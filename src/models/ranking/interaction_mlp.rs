@@ -1,12 +1,10 @@
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{
-    FieldEmbedding, HiddenNorm, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
-};
+use crate::layers::{FieldEmbedding, HiddenNorm, Mlp, MlpConfig, TableUpdate, check_dropout};
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -123,11 +121,10 @@ impl RankingModel for InteractionMlp {
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
         let d = self.config.d_embedding;
-        let embeddings = self.fields.forward(rows);
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
         let [user, item] = [self.user, self.item].map(|field| embeddings.clone().narrow(1, field * d, d));
-        let x = Tensor::cat(vec![embeddings.clone(), user * item], 1);
-        let x = dropout(x, self.config.dropout, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, d, d, rng.is_some());
-        RankingOutput { logits: self.mlp.forward_shared(x, &columns, rng), embeddings }
+        let x = fields.and(user * item).dropout(self.config.dropout, rng.as_deref_mut());
+        RankingOutput { logits: self.mlp.forward(x, rng), embeddings }
     }
 }

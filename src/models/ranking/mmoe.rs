@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{
-    FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout, dropout,
-};
+use crate::layers::{FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout};
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -121,8 +119,9 @@ impl RankingModel for Mmoe {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows);
-        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
+        let x = fields.dropout(self.config.dropout, rng.as_deref_mut());
         let mixed = self.experts.forward(x);
         let [n, n_labels, d_expert] = mixed.dims();
         let mixed = mixed.reshape([n, n_labels * d_expert]);

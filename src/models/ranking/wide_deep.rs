@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{
-    FieldEmbedding, FirstOrder, Mlp, MlpConfig, SharedColumns, TableUpdate, check_dropout, dropout,
-};
+use crate::layers::{FieldEmbedding, FirstOrder, Mlp, MlpConfig, TableUpdate, check_dropout};
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -105,10 +103,10 @@ impl RankingModel for WideDeep {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows);
-        let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
-        let columns = SharedColumns::of(rows, self.config.d_embedding, 0, rng.is_some());
-        let logits = self.first_order.forward(rows) + self.mlp.forward_shared(x, &columns, rng);
+        let fields = self.fields.forward(rows);
+        let embeddings = fields.values();
+        let x = fields.dropout(self.config.dropout, rng.as_deref_mut());
+        let logits = self.first_order.forward(rows) + self.mlp.forward(x, rng);
         RankingOutput { logits, embeddings }
     }
 }

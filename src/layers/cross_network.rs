@@ -75,19 +75,37 @@ impl CrossNetwork {
         for (factor, matrix) in self.factors.iter().zip(&self.matrices) {
             x = multiply_add(x0.clone(), matrix.forward(x.clone().matmul(factor.val())), x);
         }
-        match &self.matrices[..] {
-            [first, rest @ ..] if self.factors.is_empty() => cross_matrices(fields, first, rest),
-            _ => x,
-        }
+        if self.factors.is_empty() { cross_matrices(fields, &self.matrices) } else { x }
+    }
+
+    /// ⟨x_L, w⟩, of the output x_L of the last layer, L of them, and weights w.
+    ///
+    /// The last matrix is then multiplied with x₀, whose products may be known, and not with x_{L−1}:
+    /// ⟨x₀ ∘ (x W + b) + x, w⟩ = ⟨x, x₀ diag(w) Wᵀ + w⟩ + ⟨x₀, w ∘ b⟩.
+    ///
+    /// # Shapes
+    /// - x0: `[n, d]`
+    /// - w: `[d, 1]`
+    /// - output: `[n, 1]`
+    pub fn inner_products(&self, x0: impl Into<FieldVectors>, w: Tensor<2>) -> Tensor<2> {
+        let fields = x0.into();
+        let Some((last, others)) = self.matrices.split_last().filter(|_| self.factors.is_empty()) else {
+            return self.forward(fields).matmul(w);
+        };
+        let (weight, bias) = (last.weight.val().transpose() * w.clone(), last.bias.val().unsqueeze_dim(1));
+        let of_bias = fields.clone().multiply(w.clone() * bias, Tensor::zeros([1], &w.device()), None);
+        let queries = fields.clone().multiply(weight, w.squeeze_dim(1), None);
+        row_products(cross_matrices(fields, others), queries) + of_bias
     }
 }
 
 /// Layers with a matrix each.
-fn cross_matrices(fields: FieldVectors, first: &Linear, rest: &[Linear]) -> Tensor<2> {
+fn cross_matrices(fields: FieldVectors, matrices: &[Linear]) -> Tensor<2> {
     let x0 = fields.values();
+    let [first, rest @ ..] = matrices else { return x0 };
     let z0 = fields.linear(first, None);
     #[cfg(feature = "flex")]
-    if kernels::fused(&x0) && !rest.is_empty() {
+    if kernels::fused(&x0) && x0.is_autodiff() && !rest.is_empty() {
         let of_all = |f: fn(&Linear) -> Tensor<2>| Tensor::cat(rest.iter().map(f).collect(), 0);
         let (w, b) = (of_all(|layer| layer.weight.val()), of_all(|layer| layer.bias.val().unsqueeze()));
         return kernels::apply_4(kernels::CrossMatrices, x0, z0, w, b);
@@ -104,6 +122,15 @@ fn cross_vector(x0: Tensor<2>, x: Tensor<2>, wb: Tensor<2>) -> Tensor<2> {
     }
     let (w, b) = (wb.clone().narrow(0, 0, 1), wb.narrow(0, 1, 1));
     x0 * x.clone().matmul(w.transpose()) + b + x
+}
+
+/// ⟨x, y⟩ for each row x and the row y at its place, `[n, 1]`.
+fn row_products(x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x) {
+        return kernels::apply_2(kernels::RowProducts, x, y);
+    }
+    (x * y).sum_dim(1)
 }
 
 /// x₀ ∘ z + x.
@@ -133,6 +160,12 @@ mod tests {
                     let product = |row| (0..d).map(|j| x[1][row * d + j] * x[2][j]).sum::<f64>();
                     (0..n * d).map(|i| x[0][i] * product(i / d) + x[2][d + i % d] + x[1][i]).collect()
                 },
+            );
+            twin::check(
+                &[normal(n * d, 1), normal(n * d, 2)],
+                1e-5,
+                |x| row_products(matrix(&x[0], n), matrix(&x[1], n)).reshape([n]),
+                |x| (0..n).map(|row| (0..d).map(|j| x[0][row * d + j] * x[1][row * d + j]).sum()).collect(),
             );
             let inputs = [normal(n * d, 1), normal(n * d, 2), normal(n * d, 3)];
             twin::check(
@@ -169,6 +202,41 @@ mod tests {
                 let largest = composed.iter().fold(1.0f32, |largest, y| largest.max(y.abs()));
                 let distance = fused.iter().zip(&composed).fold(0.0f32, |d, (x, y)| d.max((x - y).abs()));
                 assert!(distance <= 1e-5 * largest, "{n} {d} {n_layers}: {distance} of {largest}");
+            }
+        }
+    }
+
+    #[test]
+    fn inner_products_are_those_of_the_output() {
+        let device = Device::flex().autodiff();
+        let (n, d) = (30, 7);
+        let leaf = |shape: [usize; 2], seed| {
+            let numbers = normal(shape[0] * shape[1], seed);
+            Tensor::<2>::from_data(burn::tensor::TensorData::new(numbers, shape), &device).require_grad()
+        };
+        for cross in [Cross::Vector, Cross::Matrix, Cross::LowRank { rank: 3 }] {
+            for n_layers in 0..4 {
+                let mut network = CrossNetwork::new(cross, n_layers, d, &mut Rng::new(1), &device).unwrap();
+                for matrix in &mut network.matrices {
+                    matrix.bias = Init::Normal { std: 1.0 }.param([d], &mut Rng::new(2), &device);
+                }
+                let run = |products: fn(&CrossNetwork, Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                    let (x, w) = (leaf([n, d], 3), leaf([d, 1], 4));
+                    let y = products(&network, x.clone(), w.clone());
+                    let gradients = y.clone().square().sum().backward();
+                    let of_matrices = network.matrices.iter().map(|layer| layer.weight.val());
+                    let mut all: Vec<_> = of_matrices.chain([x, w]).collect();
+                    all.iter_mut()
+                        .for_each(|leaf| *leaf = Tensor::from_inner(leaf.grad(&gradients).unwrap()));
+                    all.push(y);
+                    all.into_iter().flat_map(|x| crate::layers::read(x.inner()).unwrap()).collect::<Vec<_>>()
+                };
+                let found = run(|network, x, w| network.inner_products(x, w));
+                let expected = run(|network, x, w| network.forward(x).matmul(w));
+                assert_eq!(found.len(), expected.len());
+                let scale = expected.iter().fold(1.0f32, |max, x| max.max(x.abs()));
+                let distance = found.iter().zip(&expected).fold(0.0f32, |d, (x, y)| d.max((x - y).abs()));
+                assert!(distance < 1e-5 * scale, "{cross:?} {n_layers}: {distance} of {scale}");
             }
         }
     }

@@ -242,6 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_may_read_nothing_but_vectors_that_repeat() {
+        let space = FeatureSpace::default().with_field("gender", 2).unwrap();
+        let mut rows = EncodedRows::new(space, 0);
+        for row in 0..40 {
+            rows.push(EncodedRow { bags: &[&[(row % 2, 1.0)]], ..EncodedRow::default() }).unwrap();
+        }
+        let (device, rng) = (Device::flex().autodiff(), &mut Rng::new(1));
+        let fields = FieldEmbedding::new(rows.space(), 4, TableUpdate::Dense, rng, &device).unwrap();
+        let layer = Linear::new(4, 3, rng, &device);
+        let run = || {
+            let y = fields.forward(&rows).linear(&layer, None);
+            let gradients = y.clone().square().sum().backward();
+            let leaves = [fields.table.weight(), layer.weight.val()];
+            let gradients = leaves.map(|leaf| read(leaf.grad(&gradients).unwrap()).unwrap());
+            [read(y.inner()).unwrap(), gradients.concat()].concat()
+        };
+        let (found, expected) = (run(), kernels::composed(run));
+        assert_eq!(found.len(), 40 * 3 + 2 * 4 + 4 * 3);
+        assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+    }
+
+    #[test]
     fn no_rows_have_no_vectors() {
         let space = rows(1).space().clone();
         let fields =

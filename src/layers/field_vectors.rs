@@ -1,10 +1,10 @@
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use crate::kernels::RepeatedColumns;
-#[cfg(feature = "flex")]
-use crate::kernels::{FieldLinear, apply_4};
+use crate::kernels::{self, RepeatedColumns};
+use crate::layers::linear::linear;
 use crate::layers::{Activation, Linear, dropout};
 use crate::rng::Rng;
 
@@ -15,8 +15,17 @@ use crate::rng::Rng;
 #[derive(Clone, Debug)]
 pub struct FieldVectors {
     values: Tensor<2>,
-    /// The vectors that some columns repeat, and which.
-    repeated: Option<(Tensor<2>, Arc<RepeatedColumns>)>,
+    repeated: Option<Repeated>,
+}
+
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "read by the kernels of the CPU"))]
+struct Repeated {
+    /// The vectors that some columns repeat, `[m, d]`.
+    vectors: Tensor<2>,
+    columns: Arc<RepeatedColumns>,
+    /// The values of the other columns, `[n_rows, n_own]`.
+    own: Tensor<2>,
 }
 
 impl From<Tensor<2>> for FieldVectors {
@@ -29,7 +38,8 @@ impl From<Tensor<2>> for FieldVectors {
 impl FieldVectors {
     /// Rows that repeat these vectors in some columns.
     pub(super) fn repeating(values: Tensor<2>, vectors: Tensor<2>, columns: RepeatedColumns) -> Self {
-        Self { values, repeated: Some((vectors, Arc::new(columns))) }
+        let own = take(values.clone(), &columns.own);
+        Self { values, repeated: Some(Repeated { vectors, columns: Arc::new(columns), own }) }
     }
 
     /// The numbers, `[n_rows, width]`.
@@ -42,9 +52,10 @@ impl FieldVectors {
     /// # Shapes
     /// - more: `[n_rows, d_more]`
     pub fn and(mut self, more: Tensor<2>) -> Self {
-        if let Some((_, columns)) = &mut self.repeated {
+        if let Some(Repeated { columns, own, .. }) = &mut self.repeated {
             let ([_, width], [_, d_more]) = (self.values.dims(), more.dims());
             Arc::make_mut(columns).own.push(width..width + d_more);
+            *own = Tensor::cat(vec![own.clone(), more.clone()], 1);
         }
         self.values = Tensor::cat(vec![self.values, more], 1);
         self
@@ -57,14 +68,36 @@ impl FieldVectors {
 
     /// a(x W + b) for each row x, with the layer's W and b.
     pub(super) fn linear(self, layer: &Linear, activation: Option<Activation>) -> Tensor<2> {
-        #[cfg(feature = "flex")]
-        if let Some((vectors, columns)) = self.repeated {
-            let (w, b) = (layer.weight.val(), layer.bias.val());
-            return apply_4(FieldLinear::new(activation, columns), self.values, w, b, vectors);
-        }
-        match activation {
-            Some(activation) => layer.forward_activated(self.values, activation),
-            None => layer.forward(self.values),
-        }
+        self.multiply(layer.weight.val(), layer.bias.val(), activation)
     }
+
+    /// a(x W + b) for each row x.
+    pub(super) fn multiply(
+        self,
+        weight: Tensor<2>,
+        bias: Tensor<1>,
+        activation: Option<Activation>,
+    ) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(Repeated { vectors, columns, own }) = self.repeated {
+            return kernels::apply_4(
+                kernels::FieldLinear::new(activation, columns),
+                own,
+                weight,
+                bias,
+                vectors,
+            );
+        }
+        linear(self.values, weight, bias, activation)
+    }
+}
+
+/// Some columns, one range behind another.
+fn take(x: Tensor<2>, ranges: &[Range<usize>]) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if kernels::fused(&x) {
+        let [_, width] = x.dims();
+        return kernels::apply_1(kernels::Columns::new(ranges.to_vec(), width), x);
+    }
+    Tensor::cat(ranges.iter().map(|range| x.clone().narrow(1, range.start, range.len())).collect(), 1)
 }

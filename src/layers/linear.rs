@@ -42,26 +42,17 @@ impl Linear {
         linear(x, self.weight.val(), self.bias.val(), None)
     }
 
-    /// x W + b for rows x whose columns lie in several tensors, one behind another.
+    /// x W' + b for rows x that are some of the columns of the input, from `first` on; W' are the rows of W that meet them.
     ///
     /// # Shapes
-    /// - parts: `[n, d_i]` with Σ d_i = d_input
+    /// - x: `[n, d]` with first + d ≤ d_input
     /// - output: `[n, d_output]`
     ///
     /// # Panics
-    /// If the parts have another width together.
-    pub fn forward_parts(&self, parts: impl IntoIterator<Item = Tensor<2>>) -> Tensor<2> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
-        let [d_input, _] = weight.dims();
-        let mut start = 0;
-        let product = |part: Tensor<2>| {
-            let [_, width] = part.dims();
-            start += width;
-            linear(part, weight.clone().narrow(0, start - width, width), bias.zeros_like(), None)
-        };
-        let sum = parts.into_iter().map(product).fold(bias.clone().unsqueeze(), |sum, product| sum + product);
-        assert!(start == d_input, "parts of {start} columns meet weights of {d_input} rows");
-        sum
+    /// If there are fewer rows.
+    pub fn forward_columns(&self, first: usize, x: Tensor<2>) -> Tensor<2> {
+        let [_, d] = x.dims();
+        linear(x, self.weight.val().narrow(0, first, d), self.bias.val(), None)
     }
 
     /// a(x W + b), with the activation a.
@@ -136,12 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn columns_may_come_in_parts() {
+    fn some_columns_alone_are_all_with_zeros_for_the_others() {
         let device = Device::flex();
         let layer = Linear::new(5, 3, &mut Rng::new(1), &device);
-        let x = Tensor::<2>::from_data(TensorData::new(normal(20, 2), [4, 5]), &device);
-        let parts = [(0, 2), (2, 1), (3, 2)].map(|(start, width)| x.clone().narrow(1, start, width));
-        let [found, expected] = [layer.forward_parts(parts), layer.forward(x)];
+        let x = Tensor::<2>::from_data(TensorData::new(normal(8, 2), [4, 2]), &device);
+        let found = layer.forward_columns(1, x.clone());
+        let zeros = |width| Tensor::zeros([4, width], &device);
+        let expected = layer.forward(Tensor::cat(vec![zeros(1), x, zeros(2)], 1));
         let [found, expected] = [found, expected].map(|y| crate::layers::read(y).unwrap());
         assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
     }

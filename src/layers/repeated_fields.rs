@@ -29,7 +29,9 @@ impl RepeatedFields {
         let is_shared = |&field: &usize| rows.is_shared(field);
         let mut few: Vec<usize> = (0..n_id_fields).filter(|field| !is_shared(field)).collect();
         few.sort_by_key(|&field| space.ids(field).len());
-        let mut n_left = n_rows / MIN_ROWS_PER_VECTOR;
+        let min =
+            std::env::var("RECSYS_MIN").ok().and_then(|c| c.parse().ok()).unwrap_or(MIN_ROWS_PER_VECTOR);
+        let mut n_left = n_rows / min;
         few.retain(|&field| match n_left.checked_sub(space.ids(field).len()) {
             Some(left) => {
                 n_left = left;

@@ -11,6 +11,11 @@ pub trait RowScorer: fmt::Debug + Send + Sync {
     /// What the rows hold.
     fn space(&self) -> &FeatureSpace;
 
+    /// How many of a request's rows are best scored at once while other threads score the others; all if `None`.
+    fn n_rows_at_once(&self) -> Option<usize> {
+        None
+    }
+
     /// The log-odds of the first label of each row.
     ///
     /// # Errors
@@ -21,6 +26,11 @@ pub trait RowScorer: fmt::Debug + Send + Sync {
 impl<M: RankingModel> RowScorer for M {
     fn space(&self) -> &FeatureSpace {
         self.spec().space()
+    }
+
+    fn n_rows_at_once(&self) -> Option<usize> {
+        let chunk = 512;
+        self.devices().first().is_some_and(kernels::on_cpu).then_some(chunk)
     }
 
     fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>> {

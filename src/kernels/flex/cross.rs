@@ -5,7 +5,7 @@ use super::{Array, Kernel, Linear, buffer, parallel, simd};
 const ROWS: usize = 256;
 
 /// The most partial sums of the weights' gradient.
-const MAX_PARTS: usize = 16;
+const MAX_PARTS: usize = 8;
 
 /// y = x₀ ⟨x, w⟩ + b + x for each row, with w and b as the two rows of one matrix.
 #[derive(Debug)]
@@ -203,6 +203,54 @@ fn sum_rows(rows: &[f32], sums: &mut [f32]) {
         #[inline(always)]
         move || rows.chunks_exact(sums.len()).for_each(|row| simd::axpy(sums, 1.0, row)),
     );
+}
+
+/// ⟨x, y⟩ for each row x and the row y at its place, `[n, 1]`.
+#[derive(Debug)]
+pub(crate) struct RowProducts;
+
+impl Kernel<2> for RowProducts {
+    fn forward(&self, [x, y]: [Array; 2], tracked: bool) -> (Array, Vec<Array>) {
+        let [n, d] = x.shape();
+        assert_eq!(y.shape(), [n, d], "two arrays of one shape");
+        let mut products = buffer::take(n);
+        parallel::rows(&mut products, 1, ROWS, |rows, products| {
+            let [x, y] = [&x, &y].map(|input| &input.values()[rows.start * d..rows.end * d]);
+            simd::vectorized(
+                #[inline(always)]
+                move || {
+                    let rows = x.chunks_exact(d.max(1)).zip(y.chunks_exact(d.max(1)));
+                    for (product, (x, y)) in products.iter_mut().zip(rows) {
+                        *product = simd::dot(x, y);
+                    }
+                },
+            );
+        });
+        (Array::new(products, [n, 1]), if tracked { vec![x, y] } else { Vec::new() })
+    }
+
+    /// ∂x = g y, ∂y = g x.
+    fn backward(&self, saved: Vec<Array>, grad: Array, _: [bool; 2]) -> [Option<Array>; 2] {
+        let [n, d] = saved[0].shape();
+        let (mut grad_x, mut grad_y) = (buffer::take(n * d), buffer::take(n * d));
+        parallel::rows_of_each(n, ROWS, [&mut grad_x, &mut grad_y], |rows, [grad_x, grad_y]| {
+            let [x, y] = [0, 1].map(|i| &saved[i].values()[rows.start * d..rows.end * d]);
+            let grad = &grad.values()[rows];
+            simd::vectorized(
+                #[inline(always)]
+                move || {
+                    for (i, grad) in grad.iter().enumerate() {
+                        let row = i * d..(i + 1) * d;
+                        let outputs = grad_x[row.clone()].iter_mut().zip(&mut grad_y[row.clone()]);
+                        for ((grad_x, grad_y), (x, y)) in outputs.zip(x[row.clone()].iter().zip(&y[row])) {
+                            (*grad_x, *grad_y) = (grad * y, grad * x);
+                        }
+                    }
+                },
+            );
+        });
+        [Some(saved[0].with_values(grad_x)), Some(saved[1].with_values(grad_y))]
+    }
 }
 
 /// y = x₀ ∘ z + x.

@@ -1,7 +1,10 @@
 use std::ops::Range;
 
-use super::simd::{axpy, vectorized};
+use super::simd::vectorized;
 use super::{Array, Bags, Kernel, buffer, parallel};
+
+/// The columns that are summed together.
+const LANES: usize = 16;
 
 /// The numbers that one part of the work reads and writes.
 const PART: usize = 1 << 13;
@@ -34,23 +37,38 @@ pub(super) fn sum(bags: &Bags, table: &[f32], d: usize, zero: f32) -> Vec<f32> {
             #[inline(always)]
             move || {
                 for (bag, sum) in range.zip(sums.chunks_exact_mut(d)) {
-                    let (rows, weights) = bags.bag(bag);
-                    sum.fill(if rows.is_empty() { 0.0 } else { zero });
-                    if let [sum] = sum {
-                        // Alone, a number is added sooner than as a vector of one.
-                        for (&row, &weight) in rows.iter().zip(weights) {
-                            *sum = weight.mul_add(table[row as usize], *sum);
-                        }
-                        continue;
+                    let zero = if bags.bag(bag).0.is_empty() { 0.0 } else { zero };
+                    let (chunks, rest) = sum.as_chunks_mut();
+                    let n_in_chunks = chunks.len() * LANES;
+                    for (i, chunk) in chunks.iter_mut().enumerate() {
+                        *chunk = sum_columns(bags.bag(bag), table, d, i * LANES, [zero; LANES]);
                     }
-                    for (&row, &weight) in rows.iter().zip(weights) {
-                        axpy(sum, weight, &table[row as usize * d..][..d]);
+                    for (i, sum) in rest.iter_mut().enumerate() {
+                        [*sum] = sum_columns(bags.bag(bag), table, d, n_in_chunks + i, [zero]);
                     }
                 }
             },
         );
     });
     sums
+}
+
+/// Some columns of the sum of a bag, from `column` on: they stay in registers until all is added.
+#[inline(always)]
+fn sum_columns<const N: usize>(
+    (rows, weights): (&[u32], &[f32]),
+    table: &[f32],
+    d: usize,
+    column: usize,
+    mut sum: [f32; N],
+) -> [f32; N] {
+    for (&row, &weight) in rows.iter().zip(weights) {
+        let x = &table[row as usize * d + column..][..N];
+        for (sum, &x) in sum.iter_mut().zip(x) {
+            *sum = x.mul_add(weight, *sum);
+        }
+    }
+    sum
 }
 
 /// Stretches of bags with their sums, each of about the same number of sums and entries: a few rows of a

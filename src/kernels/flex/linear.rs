@@ -7,7 +7,7 @@ use super::{Activation, Array, Bags, Kernel, buffer, parallel, simd};
 const BLOCK: usize = 256;
 
 /// The most partial sums of the weights' gradient.
-const MAX_PARTS: usize = 16;
+const MAX_PARTS: usize = 8;
 
 /// y = a(x W + b) for each row x, with the activation a if there is one.
 ///
@@ -49,7 +49,7 @@ impl Linear {
         let width = x.width();
         assert!(width == d_input, "rows of {width} numbers meet weights of shape [{d_input}, {d_output}]");
         assert!(n_biases == d_output, "{n_biases} biases for {d_output} outputs");
-        let n = x.values().len() / width.max(1);
+        let n = summands.map_or(x.values().len() / width.max(1), |summands| summands.bags.len());
         let keeps_slopes = tracked && self.0 == Some(Activation::Gelu);
         let mut y = buffer::take(n * d_output);
         let mut slopes = buffer::take(if keeps_slopes { y.len() } else { 0 });
@@ -228,7 +228,9 @@ fn add_bags(bags: &Bags, rows: Range<usize>, table: &[f32], width: usize, y: &mu
                 for (&rows, weights) in fours.iter().zip(weights) {
                     simd::axpy_4(y, *weights, rows.map(row));
                 }
-                rest.iter().zip(rest_weights).for_each(|(&at, &weight)| simd::axpy(y, weight, row(at)));
+                for (&at, &weight) in rest.iter().zip(rest_weights) {
+                    simd::axpy(y, weight, row(at));
+                }
             }
         },
     );

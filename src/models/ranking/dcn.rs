@@ -137,13 +137,14 @@ impl RankingModel for Dcn {
         let fields = self.fields.forward(rows);
         let embeddings = fields.values();
         let x0 = fields.dropout(self.config.dropout, rng.as_deref_mut());
-        let crossed = self.cross.forward(x0.clone());
         let logits = match self.config.structure {
             DcnStructure::Parallel => {
-                let deep = self.mlp.forward(x0, rng);
-                self.output.forward_parts([crossed, deep])
+                let [_, width] = embeddings.dims();
+                let of_cross = self.output.weight.val().narrow(0, 0, width);
+                let crossed = self.cross.inner_products(x0.clone(), of_cross);
+                self.output.forward_columns(width, self.mlp.forward(x0, rng)) + crossed
             }
-            DcnStructure::Stacked => self.output.forward(self.mlp.forward(crossed, rng)),
+            DcnStructure::Stacked => self.output.forward(self.mlp.forward(self.cross.forward(x0), rng)),
         };
         RankingOutput { logits, embeddings }
     }

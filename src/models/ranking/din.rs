@@ -186,8 +186,12 @@ impl RankingModel for Din {
         let fields = fields.and(self.interest(candidates, rows, rng.as_deref_mut()));
         let embeddings = fields.values();
         let x = fields.dropout(p, rng.as_deref_mut());
-        let mut outputs = vec![self.mlp.forward(x.clone(), rng)];
-        outputs.extend(self.cross.as_ref().map(|cross| cross.forward(x)));
-        RankingOutput { logits: self.output.forward_parts(outputs), embeddings }
+        let deep = self.mlp.forward(x.clone(), rng);
+        let mut logits = self.output.forward_columns(0, deep);
+        if let Some(cross) = &self.cross {
+            let ([_, width], d_deep) = (embeddings.dims(), self.config.mlp.d_output);
+            logits = logits + cross.inner_products(x, self.output.weight.val().narrow(0, d_deep, width));
+        }
+        RankingOutput { logits, embeddings }
     }
 }

@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::error::{ErrorKind, Result};
 use crate::features::EncodedRows;
 use crate::ids::ItemId;
@@ -96,6 +98,13 @@ impl<M: RowScorer> FeatureRanker<M> {
 
 impl<M: RowScorer> Ranker for FeatureRanker<M> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
-        self.model.score_rows(&self.rows(query, items)?)
+        let score = |items: &[ItemId]| self.model.score_rows(&self.rows(query, items)?);
+        match self.model.n_rows_at_once() {
+            Some(n) if n < items.len() => {
+                let scores: Vec<Vec<f32>> = items.par_chunks(n).map(score).collect::<Result<_>>()?;
+                Ok(scores.concat())
+            }
+            _ => score(items),
+        }
     }
 }

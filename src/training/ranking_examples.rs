@@ -170,3 +170,120 @@ impl RankingExamples {
         Ok(encoded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Split;
+    use crate::features::{Column, FeatureEncoder, FieldKind, Ids, Schema, Table};
+    use crate::ids::UserId;
+    use crate::pipeline::Candidate;
+
+    const N_ITEMS: u32 = 12;
+
+    /// Names the items behind the last of the history, on a circle.
+    #[derive(Debug)]
+    struct Following;
+
+    impl Recaller for Following {
+        fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
+            let last = query.history().last().map_or(0, |item| item.0);
+            let items = (1..N_ITEMS).map(|step| ItemId((last + step) % N_ITEMS));
+            let admitted = items.filter(|&item| query.filter().admits(item)).take(k);
+            Ok(admitted.map(|item| Candidate::new(item, 0.0)).collect())
+        }
+    }
+
+    /// User u chooses items u, u + 2, u + 4 and u + 6, one after another.
+    fn log() -> Interactions {
+        let row = |n: u32| {
+            let (user, time) = (n / 4, n % 4);
+            let item = ItemId((user + 2 * time) % N_ITEMS);
+            Interaction { user: UserId(user), item, value: 1.0, timestamp: time.into() }
+        };
+        Interactions::from_rows(6, N_ITEMS as usize, (0..24).map(row)).unwrap()
+    }
+
+    fn config() -> RankingExamplesConfig {
+        RankingExamplesConfig { n_recalled: 3, n_hard: 20, n_random: 5, seed: 3 }
+    }
+
+    /// Of each user two rows are known, the third is asked for, the fourth held out.
+    fn parts() -> (HeldOut, Interactions) {
+        let Split { train, validation, .. } = Split::out_of_fold(&log(), 0.4).unwrap();
+        let known = train.iter().chain(validation.iter());
+        let known = Interactions::from_rows(6, N_ITEMS as usize, known).unwrap();
+        (HeldOut::next_items(&train, &validation).unwrap(), known)
+    }
+
+    #[test]
+    fn hard_negatives_are_what_was_recalled_for_that_question() {
+        let (questions, known) = parts();
+        let examples = config().draw(&Following, &questions, &known).unwrap();
+        assert_eq!((examples.n_negatives(), examples.groups().len()), (25, 6));
+        for (user, group) in (0..).zip(examples.groups()) {
+            let item = |step: u32| ItemId((user + step) % N_ITEMS);
+            assert_eq!(group[0], item(4));
+            // Recalled behind item 2 are 3, 4, 5: 4 is the answer.
+            let mut hard = group[1..21].to_vec();
+            hard.sort_unstable();
+            hard.dedup();
+            let mut expected = vec![item(3), item(5)];
+            expected.sort_unstable();
+            assert_eq!(hard, expected);
+            assert!(group[21..].iter().all(|negative| ![item(0), item(2), item(4)].contains(negative)));
+        }
+        let draw = |seed| RankingExamplesConfig { seed, ..config() }.draw(&Following, &questions, &known);
+        assert_eq!(draw(3).unwrap(), examples);
+        assert_ne!(draw(4).unwrap(), examples);
+    }
+
+    #[test]
+    fn rows_carry_labels_and_the_history_of_their_question() {
+        let (questions, known) = parts();
+        let examples = config().draw(&Following, &questions, &known).unwrap();
+        let history = FieldKind::History { of: "item".into(), max_len: 9, separator: None };
+        let schema = Schema::default().with_field("item", Ids::default()).with_field("past", history);
+        let table = |items: Vec<Option<i64>>| {
+            let past = Column::lists(Column::ints([0; 0]), items.iter().map(|_| 0..0)).unwrap();
+            let table = Table::default().with_column("item", Column::ints(items)).unwrap();
+            table.with_column("past", past).unwrap()
+        };
+        let items = table((0..i64::from(N_ITEMS)).map(Some).collect());
+        let encoder = FeatureEncoder::fit(schema, [Ok(&items)]).unwrap();
+        let encode = |table: &Table| encoder.encode_features(table).unwrap();
+        let rows = CandidateRows::new(encode(&table(vec![None; 7])), encode(&items), &[]).unwrap();
+        let encoded = examples.encode(&questions, &rows).unwrap();
+        assert_eq!((encoded.n_rows(), encoded.n_labels()), (6 * 26, 1));
+        let id = |item: ItemId| rows.items().bag(item.index(), 0).0[0];
+        for (row, label) in encoded.labels().iter().enumerate() {
+            let (question, place) = (&questions.users()[row / 26], row % 26);
+            assert_eq!(*label, f32::from(place == 0));
+            let past: Vec<u32> = question.history.iter().map(|&item| id(item)).collect();
+            assert_eq!(encoded.history(row), past);
+            assert_eq!(encoded.bag(row, 0).0, [id(examples.groups().nth(row / 26).unwrap()[place])]);
+        }
+        let (_, last) = questions.clone().split_last();
+        assert!(examples.encode(&last, &rows).is_ok(), "each user has one question");
+        let nobody = HeldOut::new("a", "b", N_ITEMS as usize, vec![]).unwrap();
+        assert!(examples.encode(&nobody, &rows).is_err());
+    }
+
+    #[test]
+    fn bad_settings_and_questions_are_named() {
+        let (questions, known) = parts();
+        for config in [
+            RankingExamplesConfig { n_recalled: 0, ..config() },
+            RankingExamplesConfig { n_hard: 0, ..config() },
+            RankingExamplesConfig { n_random: 0, ..config() },
+        ] {
+            let error = config.draw(&Following, &questions, &known).unwrap_err().to_string();
+            assert!(error.starts_with("RankingExamplesConfig::"), "{error}");
+        }
+        let mut users = questions.users().to_vec();
+        users[0].relevant = vec![ItemId(0), ItemId(1)];
+        let two = HeldOut::new("a", "b", N_ITEMS as usize, users).unwrap();
+        let error = config().draw(&Following, &two, &known).unwrap_err().to_string();
+        assert_eq!(error, "relevant items of a question: expected 1, found 2");
+    }
+}

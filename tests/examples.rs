@@ -203,7 +203,7 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
 #[test]
 fn channels_are_fused_and_held_out_items_followed() {
     let folder = tempfile::tempdir().unwrap();
-    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--study", "fusion,cold-hot"]));
+    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--study", "fusion,mmr,cold-hot"]));
     assert!(stdout.contains("Held out: ") && stdout.contains("channel co_visitation: "), "{stdout}");
     let report = report(folder.path());
     assert_eq!(report["channels"].as_array().unwrap().len(), 7);
@@ -225,6 +225,11 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 4);
     // Seven channels, their fusion and the funnel.
     assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 9);
+    // From the most diverse to the most relevant.
+    let similarity = |row: &Value| row["similarity@10"].as_str().unwrap().parse::<f64>().unwrap();
+    let study = studies["mmr"].as_array().unwrap();
+    assert_eq!(study.len(), 11);
+    assert!(similarity(&study[0]) < similarity(&study[10]));
     assert!(std::fs::read_to_string(folder.path().join("report.svg")).unwrap().contains("retention"));
 
     let Output { status, stderr, .. } = funnel(folder.path(), &["--mmr", "2"]).output().unwrap();
@@ -235,15 +240,15 @@ fn channels_are_fused_and_held_out_items_followed() {
 #[test]
 fn rankers_are_trained_out_of_fold_and_blended() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ["--protocol", "p5", "--epochs", "2", "--ranker-epochs", "2", "--study", "mmr"];
+    let args = ["--protocol", "p5", "--epochs", "2", "--ranker-epochs", "2"];
     let stdout = succeed(funnel(folder.path(), &args));
-    assert!(stdout.contains("over recall") && stdout.contains("Maximal marginal relevance"), "{stdout}");
+    assert!(stdout.contains("over recall"), "{stdout}");
     let report = report(folder.path());
     let stages = report["funnel"]["stages"].as_array().unwrap();
     let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["recall", "logistic", "din", "mmr"]);
     let kept: Vec<f64> = stages.iter().map(|stage| stage["n_kept"].as_f64().unwrap()).collect();
-    assert_eq!(kept, [1_000.0, 100.0, 20.0, 10.0]);
+    assert!(kept[0] > 500.0 && kept[1..] == [100.0, 20.0, 10.0], "{kept:?}");
     assert!(stages.iter().all(|stage| stage["n_fallbacks"] == 0));
     let rankers = report["rankers"].as_array().unwrap();
     assert!(rankers.len() >= 3);
@@ -251,12 +256,6 @@ fn rankers_are_trained_out_of_fold_and_blended() {
         let recall = |how: &str| ranker[how]["recall"]["value"].as_f64().unwrap();
         assert!(recall("blended") > 0.0 && ranker["weights"]["score"].as_f64().unwrap() > 0.0, "{ranker}");
     }
-    // From the most diverse to the most relevant.
-    let similarity = |row: &Value| row["similarity@10"].as_str().unwrap().parse::<f64>().unwrap();
-    let study = report["studies"]["mmr"].as_array().unwrap();
-    assert_eq!(study.len(), 11);
-    assert!(similarity(&study[0]) < similarity(&study[10]));
-
     let Output { status, stderr, .. } = funnel(folder.path(), &["--study", "attention"]).output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(!status.success() && stderr.contains("needs --protocol p5"), "{stderr}");

@@ -154,7 +154,7 @@ impl Example for Args {
         let (schedule, epochs) = match data.protocol {
             _ if self.constant => (LearningRateSchedule::Constant, 200),
             Protocol::P1 => (LearningRateSchedule::CosineDecay { warmup_steps: 0 }, 60),
-            Protocol::P2 | Protocol::P3 => (LearningRateSchedule::CosineDecay { warmup_steps: 0 }, 40),
+            _ => (LearningRateSchedule::CosineDecay { warmup_steps: 0 }, 40),
         };
         TrainingConfig::default()
             .with_epochs(epochs)

@@ -203,7 +203,7 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
 #[test]
 fn channels_are_fused_and_held_out_items_followed() {
     let folder = tempfile::tempdir().unwrap();
-    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--ablate"]));
+    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--study", "fusion,mmr,cold-hot"]));
     assert!(stdout.contains("Held out: ") && stdout.contains("channel co_visitation: "), "{stdout}");
     let report = report(folder.path());
     assert_eq!(report["channels"].as_array().unwrap().len(), 7);
@@ -220,11 +220,66 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert_eq!(names, ["recall", "mmr"]);
     let retention = |stage: usize| stages[stage]["retention"]["value"].as_f64().unwrap();
     assert!(retention(0) >= retention(1) && retention(1) > 0.0);
-    assert!(report["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 7));
+    let studies = &report["studies"];
+    assert!(studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 7));
+    assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 4);
+    // Seven channels, their fusion and the funnel.
+    assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 9);
+    // From the most diverse to the most relevant.
+    let similarity = |row: &Value| row["similarity@10"].as_str().unwrap().parse::<f64>().unwrap();
+    let study = studies["mmr"].as_array().unwrap();
+    assert_eq!(study.len(), 11);
+    assert!(similarity(&study[0]) < similarity(&study[10]));
+    assert!(std::fs::read_to_string(folder.path().join("report.svg")).unwrap().contains("retention"));
 
     let Output { status, stderr, .. } = funnel(folder.path(), &["--mmr", "2"]).output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(!status.success() && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn rankers_are_trained_out_of_fold_and_blended() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--protocol", "p5", "--epochs", "2", "--ranker-epochs", "2"];
+    let stdout = succeed(funnel(folder.path(), &args));
+    assert!(stdout.contains("over recall"), "{stdout}");
+    let report = report(folder.path());
+    let stages = report["funnel"]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["recall", "logistic", "din", "mmr"]);
+    let kept: Vec<f64> = stages.iter().map(|stage| stage["n_kept"].as_f64().unwrap()).collect();
+    assert!(kept[0] > 500.0 && kept[1..] == [100.0, 20.0, 10.0], "{kept:?}");
+    assert!(stages.iter().all(|stage| stage["n_fallbacks"] == 0));
+    let rankers = report["rankers"].as_array().unwrap();
+    assert!(rankers.len() >= 3);
+    for ranker in rankers {
+        let recall = |how: &str| ranker[how]["recall"]["value"].as_f64().unwrap();
+        assert!(recall("blended") > 0.0 && ranker["weights"]["score"].as_f64().unwrap() > 0.0, "{ranker}");
+    }
+    let Output { status, stderr, .. } = funnel(folder.path(), &["--study", "attention"]).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!status.success() && stderr.contains("needs --protocol p5"), "{stderr}");
+}
+
+#[test]
+fn ratings_are_predicted_fold_by_fold() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = example("movielens_ratings");
+    let args = ["--dataset", "synthetic", "--epochs", "5", "--factors", "16", "--report", "report.json"];
+    command.current_dir(folder.path()).args(args);
+    let stdout = succeed(command);
+    assert!(stdout.contains("SYNTHETIC") && stdout.contains("Done in"), "{stdout}");
+    let report = report(folder.path());
+    assert_eq!(report["protocol"], "p6");
+    let rmse: Vec<f64> = report["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["rmse"]["mean"]["value"].as_f64().unwrap())
+        .collect();
+    // The mean, biases, and vectors of either kind.
+    assert!(rmse.len() == 4 && rmse[0] > rmse[1] && rmse[1..].iter().all(|&rmse| rmse > 0.0), "{rmse:?}");
+    assert_eq!(report["models"][3]["rmse"]["folds"].as_array().unwrap().len(), 5);
 }
 
 #[test]

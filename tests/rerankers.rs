@@ -4,8 +4,8 @@ use std::panic::catch_unwind;
 
 use recsys::features::ItemVectors;
 use recsys::models::reranking::{
-    Boost, Calibration, CalibrationConfig, Cap, Dpp, Freshness, Mmr, Pin, PopularityDebias, Rules,
-    RulesConfig,
+    Blend, BlendWeights, Boost, Calibration, CalibrationConfig, Cap, Dpp, Freshness, Mmr, Pin,
+    PopularityDebias, Rules, RulesConfig,
 };
 use recsys::prelude::*;
 use recsys::rng::Rng;
@@ -94,6 +94,30 @@ fn vectors(dim: usize) -> ItemVectors {
 fn genres() -> ItemFeatures {
     let genres = |item: u32| (0..5).filter(move |genre| item.is_multiple_of(genre + 2)).collect::<Vec<u32>>();
     ItemFeatures::new(5, (0..N_ITEMS as u32).map(genres)).unwrap()
+}
+
+/// Scores the items of its catalogue by their ids.
+#[derive(Debug)]
+struct ById;
+
+impl Ranker for ById {
+    fn score(&self, _: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
+        let score = |item: &ItemId| match item.index() < N_ITEMS {
+            true => Ok(item.0 as f32),
+            false => {
+                let (id, bound) = (item.0.into(), N_ITEMS as u64);
+                Err(ErrorKind::IdOutOfRange { what: "item", id, bound }.into())
+            }
+        };
+        items.iter().map(score).collect()
+    }
+}
+
+#[test]
+fn blend_with_a_ranker() {
+    for (score, ranker) in [(1.0, 0.0), (0.0, 1.0), (-0.5, 2.0)] {
+        check_reranker(&Blend::new(ById, BlendWeights { score, ranker }).unwrap());
+    }
 }
 
 #[test]

@@ -126,6 +126,11 @@ fn catalogue(encoder: &FeatureEncoder, dataset: &Dataset, liked: &Likes) -> Resu
 }
 
 fn schema(dataset: &Dataset) -> Schema {
+    fields(dataset).with_label("rating", POSITIVE_FROM).with_label("rating", LOVED_FROM).with_group("user")
+}
+
+/// The fields of a row, without labels.
+pub fn fields(dataset: &Dataset) -> Schema {
     let mut schema = Schema::default().with_field("user", Ids::default()).with_field("item", Ids::default());
     if dataset.user_table().is_some() {
         for field in ["gender", "age", "occupation", "zip"] {
@@ -137,15 +142,11 @@ fn schema(dataset: &Dataset) -> Schema {
         schema = schema.with_field("genres", genres).with_field("year", Ids::default());
     }
     let history = FieldKind::History { of: "item".into(), max_len: MAX_LEN, separator: None };
-    schema
-        .with_field("liked", history)
-        .with_label("rating", POSITIVE_FROM)
-        .with_label("rating", LOVED_FROM)
-        .with_group("user")
+    schema.with_field("liked", history)
 }
 
 /// A row for each user and film, of which either may be missing, with what the user had liked.
-fn table(pairs: &[(Option<UserId>, Option<ItemId>)], liked: Column, dataset: &Dataset) -> Result<Table> {
+pub fn table(pairs: &[(Option<UserId>, Option<ItemId>)], liked: Column, dataset: &Dataset) -> Result<Table> {
     let users = || pairs.iter().map(|pair| pair.0);
     let items = || pairs.iter().map(|pair| pair.1);
     let mut table = Table::default()

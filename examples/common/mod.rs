@@ -22,8 +22,8 @@ pub use files::write_whole;
 pub use source::{DatasetName, SourceArgs};
 
 /// How results are measured. All hold out each user's last item for the test and the one before for
-/// validation, rank the whole catalogue and mask what the user has seen; P2 and P3 keep ratings of at least 4
-/// and users with at least 5 of them. They differ in what they report.
+/// validation, rank the whole catalogue and mask what the user has seen; P2, P3 and P5 keep ratings of at least 4
+/// and users with at least 5 of them. They differ in what they report; P5 also holds out more for validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// Published results of sequence models: every row of a preprocessed file, hit rate and NDCG at 10.
@@ -32,13 +32,15 @@ pub enum Protocol {
     P2,
     /// Small data: hit rate at 10 and 100.
     P3,
+    /// The funnel, out of fold: the later tenth of what each user did before the test is for validation, and for rankers.
+    P5,
 }
 
 impl Protocol {
     /// The cut-offs to report.
     pub fn cutoffs(self) -> &'static [usize] {
         match self {
-            Self::P2 => &[10, 100, 200],
+            Self::P2 | Self::P5 => &[10, 100, 200],
             Self::P1 | Self::P3 => &[10, 100],
         }
     }
@@ -54,6 +56,7 @@ impl Protocol {
             Self::P1 => "p1",
             Self::P2 => "p2",
             Self::P3 => "p3",
+            Self::P5 => "p5",
         }
     }
 }
@@ -68,6 +71,9 @@ pub struct DataArgs {
     pub protocol: Option<Protocol>,
 }
 
+/// The share of each user's rows before the test that rankers learn from under P5.
+const RANKING_SHARE: f64 = 0.1;
+
 /// A data set ready for a protocol.
 pub struct Prepared {
     /// `None` for a file of sequences.
@@ -80,10 +86,13 @@ pub struct Prepared {
 
 impl Prepared {
     /// The filtered rows of a data set, split.
-    fn new(name: Option<DatasetName>, protocol: Protocol, dataset: Dataset, label: String) -> Self {
+    fn new(name: Option<DatasetName>, protocol: Protocol, dataset: Dataset, label: String) -> Result<Self> {
         let facts = DatasetFacts::new(label, dataset.interactions());
-        let split = Split::leave_one_out(dataset.interactions());
-        Self { name, protocol, dataset, facts, split }
+        let split = match protocol {
+            Protocol::P5 => Split::out_of_fold(dataset.interactions(), RANKING_SHARE)?,
+            _ => Split::leave_one_out(dataset.interactions()),
+        };
+        Ok(Self { name, protocol, dataset, facts, split })
     }
 
     /// Whether it is one of the small data sets.
@@ -134,12 +143,13 @@ impl DataArgs {
             self.protocol.unwrap_or(if name == DatasetName::Ml1m { Protocol::P2 } else { Protocol::P3 });
         let dataset = dataset.filter(|rows| rows.min_value(4.0).min_per_user(5))?.compact();
         let label = name.label();
-        Ok(Prepared::new(Some(name), protocol, dataset, format!("{label}, rating ≥ 4, users with ≥ 5")))
+        Prepared::new(Some(name), protocol, dataset, format!("{label}, rating ≥ 4, users with ≥ 5"))
+            .map_err(Into::into)
     }
 
     /// Lines `user item`, each user's in the order of time.
     fn prepare_sequences(file: &PathBuf, label: String) -> Result<Prepared> {
         let reader = DelimitedReader::new(ColumnMap::new(1, 2)).delimiter(" ").without_header();
-        Ok(Prepared::new(None, Protocol::P1, reader.read(file)?, label))
+        Prepared::new(None, Protocol::P1, reader.read(file)?, label)
     }
 }

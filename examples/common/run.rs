@@ -275,8 +275,12 @@ pub fn print_facts(data: &Prepared, read: Duration) {
         facts.interactions,
         read.as_secs_f64()
     );
+    let of_validation = match data.protocol {
+        Protocol::P5 => "the tenth before the last of each user",
+        _ => "the last but one of each user",
+    };
     println!(
-        "  train {}, validation {} (the last but one of each user), test {} (the last of each user)\n",
+        "  train {}, validation {} ({of_validation}), test {} (the last of each user)\n",
         split.train.len(),
         split.validation.len(),
         split.test.len()

@@ -1,13 +1,14 @@
 //! SASRec as one channel among others.
 
 use recsys::losses::RetrievalLoss;
-use recsys::models::recall::{Sasrec, SasrecConfig};
+use recsys::models::recall::SasrecConfig;
 use recsys::prelude::*;
 use recsys::training::{LearningRateSchedule, RetrievalBatches, TrainingConfig};
 
 use super::Prepared;
 
-fn config(data: &Prepared) -> SasrecConfig {
+/// Its settings.
+pub fn config(data: &Prepared) -> SasrecConfig {
     SasrecConfig {
         max_len: if data.is_small() { 50 } else { 100 },
         dropout: 0.2,
@@ -25,15 +26,9 @@ pub fn training(data: &Prepared) -> TrainingConfig {
         .with_patience(10)
 }
 
-/// Fresh weights.
-pub fn model(data: &Prepared, seed: u64, device: &Device) -> Result<Sasrec> {
-    config(data).init(data.dataset.n_items(), seed, device)
-}
-
 /// What it is trained on.
-pub fn batches(data: &Prepared, seed: u64) -> Result<RetrievalBatches> {
-    let SasrecConfig { loss, max_len, .. } = config(data);
-    RetrievalBatches::new(&data.split.train, loss, max_len)?
+pub fn batches(data: &Prepared, config: &SasrecConfig, seed: u64) -> Result<RetrievalBatches> {
+    RetrievalBatches::new(&data.split.train, config.loss, config.max_len)?
         .with_batch_size(if data.is_small() { 32 } else { 128 })
         .map(|batches| batches.with_unseen_negatives().with_seed(seed))
 }

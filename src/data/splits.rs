@@ -95,6 +95,32 @@ impl Split {
         Ok(Self::leave_last(interactions, k))
     }
 
+    /// Out of fold, for recallers and rankers that are trained one on the other: each user's last row in time is for the
+    /// test; of the rows before, the later `ranking_share`, rounded to whole rows, is the validation part, on which rankers
+    /// learn to order what recallers answer that were fitted to the training part, all that is earlier. Rows at the same time
+    /// count in the order of the table.
+    ///
+    /// So no recaller has seen the rows whose candidates a ranker learns from, as none will have seen those of a request. The
+    /// questions of the ranking part are [`HeldOut::next_items`](crate::metrics::HeldOut::next_items); the rows of a user with
+    /// one row only are [dropped](Self::dropped).
+    ///
+    /// # Errors
+    /// A share outside (0, 1).
+    pub fn out_of_fold(interactions: &Interactions, ranking_share: f64) -> Result<Self> {
+        if !(ranking_share > 0.0 && ranking_share < 1.0) {
+            return Err(Error::config(
+                "Split::out_of_fold ranking_share",
+                "a number in (0, 1)",
+                ranking_share,
+            ));
+        }
+        Ok(Self::by_position(interactions, 2, |n_rows| {
+            let n_past = n_rows - 1;
+            let n_ranking = (ranking_share * n_past as f64).round() as usize;
+            [n_past - n_ranking.min(n_past - 1), n_past]
+        }))
+    }
+
     fn leave_last(interactions: &Interactions, k: usize) -> Self {
         let needed = k.saturating_mul(2).saturating_add(1);
         Self::by_position(interactions, needed, |n_rows| [n_rows - 2 * k, n_rows - k])
@@ -269,6 +295,7 @@ mod tests {
             Split::leave_one_out(rows),
             Split::leave_k_out(rows, 3).unwrap(),
             Split::by_ratio(rows, RATIOS).unwrap(),
+            Split::out_of_fold(rows, 0.3).unwrap(),
             Split::at_times(rows, 4, 9).unwrap(),
         ];
         splits.extend(Split::by_time(rows, RATIOS));
@@ -384,6 +411,26 @@ mod tests {
     }
 
     #[test]
+    fn the_last_tenth_before_the_test_is_for_rankers() {
+        // Users of 1, 2, 6, 11 and 21 rows; all at one time, so that the order of the table counts.
+        let rows: Vec<_> = [1, 2, 6, 11, 21]
+            .iter()
+            .enumerate()
+            .flat_map(|(user, &n)| {
+                (0..n).map(move |row| (user as u32, row, (100 * user as u32 + row) as f32, 7))
+            })
+            .collect();
+        let split = Split::out_of_fold(&table(5, 21, &rows), 0.1).unwrap();
+        let of_user = |part: &Interactions| -> Vec<usize> {
+            (0..5).map(|user| part.users().iter().filter(|other| other.0 == user).count()).collect()
+        };
+        assert_eq!(parts(&split).map(of_user), [[0, 1, 4, 9, 18], [0, 0, 1, 1, 2], [0, 1, 1, 1, 1]]);
+        assert_eq!(numbers([&split.validation]), [204, 309, 418, 419]);
+        assert_eq!(numbers([&split.test]), [101, 205, 310, 420]);
+        assert_eq!(numbers([&split.dropped.unwrap().interactions]), [0]);
+    }
+
+    #[test]
     fn the_seed_decides() {
         let rows: Vec<_> = (0..200).map(|row| (row / 4, row % 10, row as f32, 0)).collect();
         let rows = table(50, 10, &rows);
@@ -399,7 +446,7 @@ mod tests {
         for split in in_time(&rows) {
             assert_eq!((lengths(&split), split.dropped), ([0, 0, 0], None));
         }
-        assert_eq!(in_time(&rows).len(), 5);
+        assert_eq!(in_time(&rows).len(), 6);
     }
 
     #[test]
@@ -408,6 +455,11 @@ mod tests {
         let error = |result: Result<Split>| result.unwrap_err().to_string();
         assert_eq!(error(Split::leave_k_out(&rows, 0)), "Split::leave_k_out k: expected 1 or more, found 0");
         assert!(Split::leave_k_out(&rows, usize::MAX).unwrap().dropped.is_some());
+        for share in [0.0, 1.0, f64::NAN] {
+            let expected =
+                format!("Split::out_of_fold ranking_share: expected a number in (0, 1), found {share}");
+            assert_eq!(error(Split::out_of_fold(&rows, share)), expected);
+        }
         for ratios in [[0.0, 1.0, 1.0], [1.0, -1.0, 1.0], [f64::NAN, 1.0, 1.0], [f64::INFINITY, 1.0, 1.0]] {
             let expected =
                 "Split ratios: expected three finite weights of 0 or more, the first above 0, found";

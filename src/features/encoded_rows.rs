@@ -343,6 +343,23 @@ impl EncodedRows {
         self.shared.get(field).is_some_and(|&is_shared| is_shared)
     }
 
+    /// The same rows with these labels, `[n_rows, n_labels]`, in the place of their own.
+    ///
+    /// # Errors
+    /// Another number of labels, or one that is not finite.
+    pub fn with_labels(mut self, n_labels: usize, labels: Vec<f32>) -> Result<Self> {
+        let (what, expected) = ("number of labels of all rows", self.n_rows() * n_labels);
+        if labels.len() != expected {
+            return Err(ErrorKind::LengthMismatch { what, expected, found: labels.len() }.into());
+        }
+        if let Some(index) = labels.iter().position(|label| !label.is_finite()) {
+            let value = labels[index].into();
+            return Err(ErrorKind::NonFinite { what: "label", index, value }.into());
+        }
+        (self.n_labels, self.labels) = (n_labels, labels);
+        Ok(self)
+    }
+
     /// The same rows with only the first `n_labels` of their labels.
     ///
     /// # Errors
@@ -625,7 +642,11 @@ mod tests {
         let two = rows.clone().with_first_labels(2).unwrap();
         assert_eq!((two.n_labels(), two.labels()), (2, &[0.0, 1.0, 10.0, 11.0][..]));
         assert!(rows.clone().with_first_labels(0).unwrap().labels().is_empty());
-        assert!(rows.with_first_labels(4).is_err());
+        assert!(rows.clone().with_first_labels(4).is_err());
+        let relabelled = rows.clone().with_labels(1, vec![1.0; rows.n_rows()]).unwrap();
+        assert_eq!((relabelled.n_labels(), relabelled.labels()), (1, &vec![1.0; rows.n_rows()][..]));
+        assert!(rows.clone().with_labels(2, vec![1.0; rows.n_rows()]).is_err());
+        assert!(rows.clone().with_labels(1, vec![f32::NAN; rows.n_rows()]).is_err());
     }
 
     #[test]

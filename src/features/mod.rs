@@ -2,6 +2,7 @@
 //! users and items as of each moment; and rows of many fields as rankers take them.
 
 mod aggregate_features;
+mod candidate_rows;
 mod delimited_tables;
 mod encoded_rows;
 mod feature_encoder;
@@ -30,6 +31,7 @@ mod text_encoder;
 mod text_terms;
 
 pub use aggregate_features::{AggregateConfig, AggregateFeatures};
+pub use candidate_rows::CandidateRows;
 pub use delimited_tables::{DelimitedTables, TextTables};
 pub use encoded_rows::{EncodedRow, EncodedRows};
 pub use feature_encoder::FeatureEncoder;

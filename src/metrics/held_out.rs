@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use crate::data::{Csr, Interactions, Sequences};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{ItemId, UserId};
@@ -67,6 +69,53 @@ impl HeldOut {
         let past = train.iter().chain(validation.iter());
         let past = Interactions::from_rows(test.n_users(), test.n_items(), past)?;
         Self::from_parts("test", "items seen in train and validation", &past, test)
+    }
+
+    /// A question for each row of `future`, of everything that its user did strictly before it: the rows of `past`, and the
+    /// earlier ones of `future`. Rows at the same time count in the order of the tables, those of `past` first. They come by
+    /// user, each user's in the order of time.
+    ///
+    /// With the parts of [`Split::out_of_fold`](crate::data::Split::out_of_fold), recallers that are fitted to `past` answer
+    /// each as they will answer a request.
+    ///
+    /// # Errors
+    /// Parts over different numbers of users or items.
+    pub fn next_items(past: &Interactions, future: &Interactions) -> Result<Self> {
+        check_same_ids(past, future)?;
+        let [before, asked] = [past, future].map(|part| Csr::by_user(part, |row| (row.timestamp, row.item)));
+        let mut users = Vec::with_capacity(future.len());
+        for (user, (before, asked)) in (0..).map(UserId).zip(before.rows().zip(asked.rows())) {
+            let mut rows: Vec<_> = before.iter().map(|row| (row, false)).collect();
+            rows.extend(asked.iter().map(|row| (row, true)));
+            rows.sort_by_key(|((timestamp, _), _)| *timestamp);
+            let items: Vec<ItemId> = rows.iter().map(|((_, item), _)| *item).collect();
+            users.extend((0..rows.len()).filter(|&at| rows[at].1).map(|at| HeldOutUser {
+                user,
+                history: items[..at].to_vec(),
+                seen: items[..at].to_vec(),
+                relevant: vec![items[at]],
+            }));
+        }
+        Self::new("each next item", "items seen before", future.n_items(), users)
+    }
+
+    /// The last question of each user, behind all others: where what was learnt from those is tested.
+    pub fn split_last(self) -> (Self, Self) {
+        let Self { split, masked, n_items, users } = self;
+        let mut is_last = vec![true; users.len()];
+        let mut later = HashSet::new();
+        for (at, question) in users.iter().enumerate().rev() {
+            is_last[at] = later.insert(question.user);
+        }
+        let (last, others): (Vec<_>, Vec<_>) =
+            users.into_iter().zip(is_last).partition(|(_, is_last)| *is_last);
+        let of = |which: &str, users: Vec<(HeldOutUser, bool)>| Self {
+            split: format!("{split}, {which}"),
+            masked: masked.clone(),
+            n_items,
+            users: users.into_iter().map(|(user, _)| user).collect(),
+        };
+        (of("all but each user's last", others), of("each user's last", last))
     }
 
     /// Questions of any other origin. `split` and `masked` say in every report where the relevant items
@@ -178,6 +227,29 @@ mod tests {
         assert_eq!(held_out.users()[0].seen, held_out.users()[0].history);
         assert_eq!(held_out.users()[0].relevant, ids(&[3, 7]));
         assert_eq!((held_out.split(), held_out.n_items()), ("test", 10));
+    }
+
+    #[test]
+    fn each_next_item_is_asked_for_with_what_was_before_it() {
+        let past = table(&[(0, 1, 10), (0, 2, 30), (2, 6, 5), (0, 9, 20)]);
+        let future = table(&[(0, 3, 40), (2, 8, 6), (0, 4, 20), (0, 5, 30)]);
+        let asked = HeldOut::next_items(&past, &future).unwrap();
+        let facts = |held_out: &HeldOut| -> Vec<(u32, Vec<ItemId>, ItemId)> {
+            let fact = |user: &HeldOutUser| (user.user.0, user.history.clone(), user.relevant[0]);
+            held_out.users().iter().map(fact).collect()
+        };
+        let expected = vec![
+            (0, ids(&[1, 9]), ItemId(4)),
+            (0, ids(&[1, 9, 4, 2]), ItemId(5)),
+            (0, ids(&[1, 9, 4, 2, 5]), ItemId(3)),
+            (2, ids(&[6]), ItemId(8)),
+        ];
+        assert_eq!(facts(&asked), expected);
+        assert!(asked.users().iter().all(|user| user.seen == user.history && user.relevant.len() == 1));
+        let (others, last) = asked.split_last();
+        assert_eq!((facts(&others), facts(&last)), (expected[..2].to_vec(), expected[2..].to_vec()));
+        assert_eq!(last.split(), "each next item, each user's last");
+        assert!(HeldOut::next_items(&past, &Interactions::from_rows(2, 10, []).unwrap()).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod classification;
 mod classification_report;
 mod evaluate;
 mod funnel;
+mod funnel_plot;
 mod held_out;
 mod predictions;
 mod ranking;

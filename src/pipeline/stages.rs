@@ -1,4 +1,5 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ids::ItemId;
@@ -31,6 +32,13 @@ pub trait Ranker: Debug + Send + Sync {
     /// # Errors
     /// An id that is outside the catalogue.
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>>;
+}
+
+/// A ranker that several stages, or pipelines, share.
+impl<R: Ranker + ?Sized> Ranker for Arc<R> {
+    fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
+        self.as_ref().score(query, items)
+    }
 }
 
 /// The re-ranking stage: orders the list to show, looking at the list as a whole.

@@ -1,0 +1,55 @@
+//! What every part of a run needs: the options, the data and the questions.
+
+use std::error::Error;
+
+use recsys::metrics::{Evaluation, Experiment, HeldOut};
+use recsys::prelude::*;
+use serde_json::{Value, json};
+
+use crate::Args;
+use crate::common::{Prepared, Protocol};
+
+pub struct Bench {
+    pub args: Args,
+    pub device: Device,
+    pub data: Prepared,
+    /// Under p5, the questions that rankers learn from: each next film of the ranking fold, but for each user's last.
+    pub learn: Option<HeldOut>,
+    /// The questions that settings are chosen by; under p5 the last of each user in the ranking fold.
+    pub tune: HeldOut,
+    pub test: HeldOut,
+}
+
+impl Bench {
+    pub fn new(args: Args) -> Result<Self, Box<dyn Error>> {
+        let device = args.device.device()?;
+        let data = args.data.prepare(None, args.seed)?;
+        let Split { train, validation, test, .. } = &data.split;
+        let (learn, tune) = match data.protocol {
+            Protocol::P5 => {
+                let (learn, tune) = HeldOut::next_items(train, validation)?.split_last();
+                (Some(learn), tune)
+            }
+            _ => (None, HeldOut::validation(train, validation)?),
+        };
+        let test = HeldOut::test(train, validation, test)?;
+        Ok(Self { args, device, data, learn, tune, test })
+    }
+
+    /// The cut-off that the fusion's weights are chosen for.
+    pub fn last_cutoff(&self) -> usize {
+        self.data.protocol.cutoffs().last().copied().unwrap_or(10)
+    }
+
+    /// Every metric of a recaller, with intervals.
+    pub fn metrics(&self, model: &str, evaluation: &Evaluation) -> recsys::error::Result<Value> {
+        let report = evaluation.report(Experiment {
+            protocol: self.data.protocol.name().into(),
+            dataset: self.data.facts.clone(),
+            model: model.into(),
+            loss: None,
+            seed: self.args.seed,
+        })?;
+        Ok(json!(report)["metrics"].take())
+    }
+}

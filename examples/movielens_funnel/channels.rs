@@ -1,0 +1,89 @@
+//! The recall channels and their fusion.
+
+use recsys::features::ItemVectors;
+use recsys::metrics::{Evaluation, RankingMetric};
+use recsys::models::recall::{
+    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, EmbeddingRecaller, Ials, IalsConfig,
+    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig, SessionKnnConfig,
+    SessionKnnRecaller,
+};
+use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
+use recsys::prelude::*;
+use recsys::training::FusionWeightsConfig;
+use serde_json::{Map, Value, json};
+
+use crate::bench::Bench;
+use crate::common::run::fit;
+use crate::common::{Prepared, sasrec};
+
+/// The candidates of each channel.
+const N_CANDIDATES: usize = 500;
+
+pub struct Channels {
+    pub all: Vec<Channel>,
+    /// What tells films apart in re-ranking: the vectors of iALS.
+    pub vectors: ItemVectors,
+}
+
+impl Channels {
+    /// Fits every channel to the training part.
+    pub fn fit(bench: &Bench) -> Result<Self> {
+        let (train, seed) = (&bench.data.split.train, bench.args.seed);
+        let ials = Ials::fit(train, &IalsConfig { seed, ..IalsConfig::default() })?;
+        let vectors = ItemVectors::new(ials.dim(), ials.item_vectors()?)?;
+        let mut recallers: Vec<(&str, Box<dyn Recaller>)> = vec![
+            ("popularity", Box::new(PopularityRecaller::fit(train))),
+            ("item_knn", Box::new(ItemKnnRecaller::fit(train, &ItemKnnConfig::default())?)),
+            ("co_visitation", Box::new(CoVisitationRecaller::fit(train, &CoVisitationConfig::default())?)),
+            ("session_knn", Box::new(SessionKnnRecaller::fit(train, &SessionKnnConfig::default())?)),
+            ("ease", Box::new(EaseRecaller::fit(train, &EaseConfig::default())?)),
+            ("ials", Box::new(ials)),
+        ];
+        if bench.args.epochs != Some(0) {
+            recallers.push(("sasrec", Box::new(fit_sasrec(bench, &sasrec::config(&bench.data))?)));
+        }
+        let channel = |(name, recaller)| Channel::new(ChannelConfig::new(name, N_CANDIDATES), recaller);
+        Ok(Self { all: recallers.into_iter().map(channel).collect(), vectors })
+    }
+
+    /// Joins the channels with the weights that recall most of the validation part.
+    pub fn fuse(&self, method: FusionMethod, bench: &Bench) -> Result<Fusion> {
+        let config = FusionWeightsConfig { k: bench.last_cutoff(), ..FusionWeightsConfig::default() };
+        config.fit(Fusion::new(method, self.all.clone())?, &bench.tune)
+    }
+}
+
+/// Trains the sequence channel.
+pub fn fit_sasrec(bench: &Bench, config: &SasrecConfig) -> Result<EmbeddingRecaller<Sasrec>> {
+    let (data, seed) = (&bench.data, bench.args.seed);
+    let mut training = sasrec::training(data).with_seed(seed).with_progress(true);
+    if let Some(epochs) = bench.args.epochs {
+        training = training.with_epochs(epochs);
+    }
+    let model = config.init(data.dataset.n_items(), seed, &bench.device)?;
+    let fitted = fit(data, model, &sasrec::batches(data, config, seed)?, training)?;
+    EmbeddingRecaller::exact(fitted.model, Box::new(PopularityRecaller::fit(&data.split.train)))
+}
+
+/// The names of the recalls that [`line`] prints.
+pub fn header(data: &Prepared) -> String {
+    let recalls = data.protocol.cutoffs().iter().map(|k| format!("{:>12}", format!("recall@{k}")));
+    format!("{:<16}{}", "channel", recalls.collect::<String>())
+}
+
+/// The recalls of a channel at every cut-off.
+pub fn line(name: &str, evaluation: &Evaluation) -> String {
+    format!("{name:<16}{}", recalls(evaluation).map(|recall| format!("{recall:>12.4}")).collect::<String>())
+}
+
+/// The recalls at every cut-off.
+pub fn recalls(evaluation: &Evaluation) -> impl Iterator<Item = f64> {
+    let recall = |&k: &usize| evaluation.mean(RankingMetric::Recall, k).unwrap_or(0.0);
+    evaluation.ks().iter().map(recall)
+}
+
+/// The weight of each channel by its name.
+pub fn weights(fusion: &Fusion) -> Value {
+    let weight = |channel: &Channel| (channel.config().name.clone(), json!(channel.config().weight));
+    fusion.channels().iter().map(weight).collect::<Map<_, _>>().into()
+}

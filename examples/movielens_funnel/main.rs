@@ -1,0 +1,215 @@
+//! Fits recall channels on MovieLens, fuses them, ranks and re-ranks what they find, and follows the held-out films through
+//! the stages.
+//!
+//! `cargo run --release --example movielens_funnel -- --help`
+
+mod bench;
+mod channels;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "shared with the examples of one model")]
+mod common;
+#[path = "../common/ctr_data.rs"]
+#[allow(dead_code, reason = "shared with the example of rankers")]
+mod ctr_data;
+mod rankers;
+mod studies;
+mod table;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use bench::Bench;
+use channels::Channels;
+use clap::Parser;
+use common::{DataArgs, DeviceName, Prepared, Protocol};
+use rankers::{Lessons, Measured};
+use recsys::metrics::{Evaluation, Funnel, HeldOutUser, RankingMetric, evaluate, evaluate_funnel};
+use recsys::models::reranking::Mmr;
+use recsys::pipeline::{Fusion, FusionMethod, PipelineBuilder};
+use recsys::prelude::*;
+use serde_json::{Value, json};
+use studies::{Studied, Study};
+
+/// Buffers of a training step come and go; this allocator keeps them, where the system's gives them back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The candidates of all channels together, and the films shown.
+const N_RECALLED: usize = 1_000;
+const N_SHOWN: usize = 10;
+
+/// Fits recall channels on MovieLens, fuses them with weights chosen on the validation part, ranks (under p5) and re-ranks
+/// what they find, and follows the held-out films through the stages.
+#[derive(Parser, Debug)]
+struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
+    /// Passes of SASRec over the training data at most; 0 leaves it out [default: by data set]
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Passes of each ranker over its examples at most, under p5
+    #[arg(long, default_value_t = 10)]
+    ranker_epochs: usize,
+    /// The share of relevance in the re-ranking by maximal marginal relevance; the rest is diversity
+    #[arg(long, default_value_t = 0.7, value_name = "LAMBDA")]
+    mmr: f32,
+    /// Also vary one thing at a time, and print a table of what becomes of it
+    #[arg(long, value_enum, value_delimiter = ',')]
+    study: Vec<Study>,
+    /// Explain the answer to this user, by the id of the data set [default: the first one]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Seeds the weights, the batches and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write everything measured to this file, and draw the funnel into one beside it, of the ending .svg
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let bench = Bench::new(args)?;
+    bench.args.check_studies(bench.data.protocol)?;
+    let user = common::run::chosen_user(bench.args.user.as_deref(), &bench.data)?;
+    common::run::print_facts(&bench.data, start.elapsed());
+
+    let channels = Channels::fit(&bench)?;
+    println!("{}", channels::header(&bench.data));
+    let mut singles = Vec::new();
+    for channel in &channels.all {
+        let evaluation = evaluate(channel.recaller(), &bench.test, bench.data.protocol.cutoffs())?;
+        println!("{}", channels::line(&channel.config().name, &evaluation));
+        singles.push((channel.config().name.clone(), evaluation));
+    }
+    let fusion = channels.fuse(FusionMethod::default(), &bench)?;
+    let fused = evaluate(&fusion, &bench.test, bench.data.protocol.cutoffs())?;
+    println!("{}\n", channels::line("fusion", &fused));
+    println!("Weights, chosen on the validation part: {}\n", channels::weights(&fusion));
+    let comparison = compare_with_best(&bench, &fused, &singles)?;
+
+    let recalled = Pipeline::of(fusion.clone(), N_RECALLED.min(bench.data.dataset.n_items()));
+    let (ranked, lessons, rankers) = rank(&bench, &fusion, recalled)?;
+    let mmr = Mmr::new(bench.args.mmr, channels.vectors.clone())?;
+    let pipeline = ranked.clone().rerank("mmr", mmr, N_SHOWN).build()?;
+    let funnel = measure(&pipeline, &bench, &channels)?;
+    println!("{funnel}");
+    explain(&pipeline, &bench, user)?;
+
+    let studied = Studied { bench: &bench, channels: &channels, fusion, ranked, pipeline, lessons };
+    let mut studies = serde_json::Map::new();
+    for study in &bench.args.study {
+        studies.insert(study.name(), studied.run(*study)?);
+    }
+    println!("Done in {:.1} s.", start.elapsed().as_secs_f64());
+    if let Some(path) = &bench.args.report {
+        let of_channel = |(name, evaluation): &(String, Evaluation)| -> Result<Value> {
+            Ok(json!({ "name": name, "metrics": bench.metrics(name, evaluation)? }))
+        };
+        let everything = json!({
+            "protocol": bench.data.protocol.name(),
+            "dataset": bench.data.facts,
+            "seed": bench.args.seed,
+            "channels": singles.iter().map(of_channel).collect::<Result<Vec<_>>>()?,
+            "weights": channels::weights(&studied.fusion),
+            "metrics": bench.metrics("fusion", &fused)?,
+            "comparison": comparison,
+            "rankers": rankers.iter().map(Measured::to_json).collect::<Vec<_>>(),
+            "funnel": funnel,
+            "studies": studies,
+            "timings": { "total_s": start.elapsed().as_secs_f64() },
+        });
+        common::write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        funnel.plot_svg(path.with_extension("svg"))?;
+        println!("Wrote {} and drew {}.", path.display(), path.with_extension("svg").display());
+    }
+    Ok(())
+}
+
+impl Args {
+    /// What a study needs is there.
+    fn check_studies(&self, protocol: Protocol) -> std::result::Result<(), String> {
+        if self.study.contains(&Study::Attention) && protocol != Protocol::P5 {
+            return Err("--study attention is of a ranker, and needs --protocol p5".into());
+        }
+        Ok(())
+    }
+}
+
+/// Sets the fusion beside the channel that recalls most.
+fn compare_with_best(
+    bench: &Bench,
+    fused: &Evaluation,
+    singles: &[(String, Evaluation)],
+) -> Result<Option<Value>> {
+    let recall = |evaluation: &Evaluation| evaluation.mean(RankingMetric::Recall, bench.last_cutoff());
+    let recall = |single: &(String, Evaluation)| recall(&single.1).unwrap_or(0.0);
+    let Some((name, best)) = singles.iter().max_by(|a, b| recall(a).total_cmp(&recall(b))) else {
+        return Ok(None);
+    };
+    let comparison = fused.compare("fusion", best, name, bench.args.seed)?;
+    println!("{comparison}\n");
+    Ok(Some(json!(comparison)))
+}
+
+/// Under p5, trains the rankers, compares them, and puts two of them behind recall: the cheapest, and the one that reads
+/// histories.
+fn rank(
+    bench: &Bench,
+    fusion: &Fusion,
+    recalled: PipelineBuilder,
+) -> Result<(PipelineBuilder, Option<Lessons>, Vec<Measured>)> {
+    let Some(learn) = &bench.learn else { return Ok((recalled, None, Vec::new())) };
+    let lessons = Lessons::new(bench, fusion, learn)?;
+    let trained = lessons.fit_all(bench)?;
+    let mut measured = Vec::new();
+    for (name, ranker) in &trained {
+        measured.push(Measured::new(name, ranker, &recalled, bench)?);
+    }
+    println!("{}", rankers::table(&measured, &recalled, bench)?);
+    let last = trained.len() - 1;
+    let [(cheap, first), (best, second)] = [&trained[0], &trained[last]];
+    let ranked = rankers::blend(recalled, cheap, first, bench, 100)?;
+    Ok((rankers::blend(ranked, best, second, bench, 20)?, Some(lessons), measured))
+}
+
+/// The funnel of the test users, with the similarity of films as iALS sees it.
+fn measure(pipeline: &Pipeline, bench: &Bench, channels: &Channels) -> Result<Funnel> {
+    let vectors = &channels.vectors;
+    evaluate_funnel(pipeline, &bench.test, N_SHOWN, bench.args.seed)?
+        .with_item_vectors(vectors.dim(), vectors.values())
+}
+
+/// Prints why the answer to a user is what it is, and where the held-out films went.
+fn explain(pipeline: &Pipeline, bench: &Bench, user: UserId) -> Result<()> {
+    let data: &Prepared = &bench.data;
+    let is_of_user = |held_out: &&HeldOutUser| held_out.user == user;
+    let Some(held_out) = bench.test.users().iter().find(is_of_user) else { return Ok(()) };
+    let explanation = pipeline.explain(&held_out.query())?;
+    let key = data.dataset.users().key(user.0).map(|key| key.to_string()).unwrap_or_default();
+    println!("Recommended to user {key}:");
+    for item in explanation.items.iter().take(N_SHOWN) {
+        let told = item.channels.iter().map(|told| format!("{} {:.3}", told.channel, told.score));
+        println!("  {}: {}", common::run::title(data, item.item), told.collect::<Vec<_>>().join(", "));
+    }
+    for &item in &held_out.relevant {
+        let title = common::run::title(data, item);
+        println!("Held out: {title}\n{}", pipeline.inspect(&held_out.query(), item)?);
+    }
+    Ok(())
+}

@@ -45,6 +45,11 @@ impl<E: QueryEncoder> EmbeddingRecaller<E> {
         self.index.as_ref()
     }
 
+    /// What answers for strangers.
+    pub fn fallback(&self) -> &dyn Recaller {
+        self.fallback.as_ref()
+    }
+
     fn ask_fallback(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         let answer = self.fallback.recall(query, k)?;
         Ok(answer.into_iter().map(|candidate| candidate.from_channel(FALLBACK_CHANNEL)).collect())
@@ -75,7 +80,7 @@ fn candidates(found: Vec<(ItemId, f32)>) -> Vec<Candidate> {
     found.into_iter().map(|(item, score)| Candidate::new(item, score)).collect()
 }
 
-impl<E: QueryEncoder> Recaller for EmbeddingRecaller<E> {
+impl<E: QueryEncoder + 'static> Recaller for EmbeddingRecaller<E> {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         query.check_items(self.index.len())?;
         if !self.encoder.can_encode(query) {

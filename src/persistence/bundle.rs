@@ -251,7 +251,8 @@ impl Bundle {
         if manifest.kind != kind {
             return Err(corrupt(&path, format!("a bundle of kind {kind}"), manifest.kind));
         }
-        let within = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        let within =
+            |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         if let Some(file) = manifest.files.iter().find(|file| file.name.is_empty() || !within(&file.name)) {
             return Err(corrupt(&path, "names of files in the bundle".into(), file.name.clone()));
         }

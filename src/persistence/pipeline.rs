@@ -13,7 +13,8 @@ use crate::features::{FeatureEncoder, FeatureStore};
 use crate::ids::{ItemId, UserId};
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter, Registry};
 use crate::pipeline::{
-    Candidate, Channel, ChannelConfig, Fusion, FusionMethod, Pipeline, Query, Ranker, Recaller, Reranker, Work,
+    Candidate, Channel, ChannelConfig, Fusion, FusionMethod, Pipeline, Query, Ranker, Recaller, Reranker,
+    Work,
 };
 
 const KIND: &str = "pipeline";
@@ -204,10 +205,7 @@ impl Catalogue<'_> {
 
     fn check_reranker(&self, place: &str, reranker: &dyn Reranker) -> Result<()> {
         self.registry.rerankers().part(place, reranker)?;
-        self.check_ids(
-            place,
-            reranker.rerank(&Query::default(), vec![Candidate::new(BEYOND_ITEMS, 0.0)], 1),
-        )
+        self.check_ids(place, reranker.rerank(&Query::default(), vec![Candidate::new(BEYOND_ITEMS, 0.0)], 1))
     }
 
     /// Checks the bound in a stage's answer to an id that no catalogue holds; a stage that does not mind has none.

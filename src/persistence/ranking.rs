@@ -6,8 +6,9 @@ use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
 use crate::features::{EncodedRows, FeatureEncoder, FeatureStore};
 use crate::models::ranking::{
-    BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
-    InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+    Bst, BstConfig, Dcn, DcnConfig, DeepFm, DeepFmConfig, Din, DinConfig, Esmm, EsmmConfig, FeatureRanker,
+    FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
+    Mmoe, MmoeConfig, Ple, PleConfig, WideDeep, WideDeepConfig,
 };
 use crate::persistence::part::{read_weights, write_weights};
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
@@ -123,8 +124,8 @@ pub fn read_network<C: RankingConfig>(reader: &PartReader<'_>) -> Result<C::Mode
 }
 
 macro_rules! networks_are_parts {
-    ($($config:ty),*) => {$(
-        impl Part for <$config as RankingConfig>::Model {
+    ($($model:ty: $config:ty),*) => {$(
+        impl Part for $model {
             fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
                 write_network(self, writer)
             }
@@ -137,18 +138,18 @@ macro_rules! networks_are_parts {
 }
 
 networks_are_parts!(
-    BstConfig,
-    DcnConfig,
-    DeepFmConfig,
-    DinConfig,
-    EsmmConfig,
-    FinalMlpConfig,
-    FmConfig,
-    InteractionMlpConfig,
-    LogisticConfig,
-    MmoeConfig,
-    PleConfig,
-    WideDeepConfig
+    Bst: BstConfig,
+    Dcn: DcnConfig,
+    DeepFm: DeepFmConfig,
+    Din: DinConfig,
+    Esmm: EsmmConfig,
+    FinalMlp: FinalMlpConfig,
+    Fm: FmConfig,
+    InteractionMlp: InteractionMlpConfig,
+    Logistic: LogisticConfig,
+    Mmoe: MmoeConfig,
+    Ple: PleConfig,
+    WideDeep: WideDeepConfig
 );
 
 impl<M: RowScorer + Part + 'static> Part for FeatureRanker<M> {

@@ -181,10 +181,8 @@ impl<S: ?Sized> Kinds<S> {
         let is_taken = |other: &&Kind<S>| other.name == kind.name || other.type_name == kind.type_name;
         if let Some(other) = self.kinds.iter().find(is_taken) {
             let expected = format!("one name for each type of {}", self.role);
-            let found = format!(
-                "{} for {} beside {} for {}",
-                kind.name, kind.type_name, other.name, other.type_name
-            );
+            let found =
+                format!("{} for {} beside {} for {}", kind.name, kind.type_name, other.name, other.type_name);
             return Err(Error::config("Registry::name", expected, found));
         }
         self.kinds.push(kind);

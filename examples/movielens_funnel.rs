@@ -7,7 +7,7 @@
 mod common;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use recsys::models::recall::{
     ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller,
 };
 use recsys::models::reranking::Mmr;
+use recsys::persistence::{PipelineBundle, Registry};
 use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
 use recsys::prelude::*;
 use recsys::training::FusionWeightsConfig;
@@ -55,6 +56,12 @@ struct Args {
     /// Explain the answer to this user, by the id of the data set [default: the first one]
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Save the whole pipeline to this folder
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Answer the user from a pipeline that --save wrote, and fit nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "report", "epochs", "ablate"])]
+    load: Option<PathBuf>,
     /// Seeds the weights, the batches and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -79,6 +86,9 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
     let data = args.data.prepare(None, args.seed)?;
     let user = common::run::chosen_user(args.user.as_deref(), &data)?;
     common::run::print_facts(&data, start.elapsed());
+    if let Some(folder) = &args.load {
+        return answer_from(folder, user, &data, &device);
+    }
     let Split { train, validation, test, .. } = &data.split;
     let on_validation = HeldOut::validation(train, validation)?;
     let on_test = HeldOut::test(train, validation, test)?;
@@ -115,6 +125,11 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
 
     let n_recalled = N_RECALLED.min(data.dataset.n_items());
     let pipeline = Pipeline::of(fusion, n_recalled).rerank("mmr", mmr, 10).build()?;
+    if let Some(folder) = &args.save {
+        let (users, items) = (data.dataset.users().clone(), data.dataset.items().clone());
+        PipelineBundle::new(pipeline.clone(), users, items).save(folder, &Registry::default())?;
+        println!("Saved the pipeline to {}.\n", folder.display());
+    }
     let funnel = evaluate_funnel(&pipeline, &on_test, 10, args.seed)?;
     println!("{funnel}");
     if let Some(held_out) = on_test.users().iter().find(|held_out| held_out.user == user) {
@@ -152,6 +167,37 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
         });
         common::write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
         println!("Wrote {}.", path.display());
+    }
+    Ok(())
+}
+
+/// Answers a user from a saved pipeline.
+fn answer_from(
+    folder: &Path,
+    user: UserId,
+    data: &Prepared,
+    device: &Device,
+) -> std::result::Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let PipelineBundle { pipeline, users, items, .. } =
+        PipelineBundle::load(folder, &Registry::default(), device)?;
+    println!("Loaded the pipeline from {} in {:.3} s.", folder.display(), start.elapsed().as_secs_f64());
+    if (&users, &items) != (data.dataset.users(), data.dataset.items()) {
+        return Err(format!("{} holds a pipeline of another data set", folder.display()).into());
+    }
+    let Split { train, validation, test, .. } = &data.split;
+    let on_test = HeldOut::test(train, validation, test)?;
+    let Some(held_out) = on_test.users().iter().find(|held_out| held_out.user == user) else {
+        return Err("nothing of this user is held out".into());
+    };
+    let answer = pipeline.recommend(&held_out.query())?;
+    let key = users.key(user.0).map(|key| key.to_string()).unwrap_or_default();
+    println!("Recommended to user {key}:");
+    for candidate in &answer.items {
+        println!("  {}: {:.4}", common::run::title(data, candidate.item), candidate.score);
+    }
+    for stage in &answer.stages {
+        println!("{}: {} kept in {:.2} ms", stage.name, stage.n_kept, 1_000.0 * stage.time.as_secs_f64());
     }
     Ok(())
 }

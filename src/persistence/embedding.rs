@@ -194,7 +194,7 @@ impl Part for Sasrec {
     }
 }
 
-impl<M: EmbeddingModel + Part + 'static> Part for EmbeddingRecaller<M> {
+impl<M: EmbeddingModel + Part> Part for EmbeddingRecaller<M> {
     fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
         self.encoder().write(&writer.within(ENCODER)?)?;
         self.index().save(&writer.files().path(INDEX))?;

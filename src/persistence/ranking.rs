@@ -152,7 +152,7 @@ networks_are_parts!(
     WideDeep: WideDeepConfig
 );
 
-impl<M: RowScorer + Part + 'static> Part for FeatureRanker<M> {
+impl<M: RowScorer + Part> Part for FeatureRanker<M> {
     fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
         self.model().write(&writer.within(MODEL)?)?;
         writer.files().write_cbor(USER_ROWS_CBOR, self.users())?;

@@ -94,7 +94,7 @@ impl<M: RowScorer> FeatureRanker<M> {
     }
 }
 
-impl<M: RowScorer + 'static> Ranker for FeatureRanker<M> {
+impl<M: RowScorer> Ranker for FeatureRanker<M> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
         self.model.score_rows(&self.rows(query, items)?)
     }

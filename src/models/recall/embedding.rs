@@ -80,7 +80,7 @@ fn candidates(found: Vec<(ItemId, f32)>) -> Vec<Candidate> {
     found.into_iter().map(|(item, score)| Candidate::new(item, score)).collect()
 }
 
-impl<E: QueryEncoder + 'static> Recaller for EmbeddingRecaller<E> {
+impl<E: QueryEncoder> Recaller for EmbeddingRecaller<E> {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         query.check_items(self.index.len())?;
         if !self.encoder.can_encode(query) {

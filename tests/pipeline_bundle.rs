@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use recsys::features::{
-    EncodedRow, EncodedRows, FeatureEncoder, FeatureSpace, Ids, ItemVectors, Schema, Table,
+    AggregateConfig, Column, EncodedRow, EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore, Ids,
+    ItemVectors, Schema, Table,
 };
 use recsys::models::ranking::{
     BiasedMf, BiasedMfConfig, BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker,
@@ -120,15 +121,27 @@ fn feature_ranker<M: RowScorer>(model: M, n_users: usize, n_items: usize) -> Fea
     let row = |rows: &mut EncodedRows, bags: &[&[(u32, f32)]]| {
         rows.push(EncodedRow { bags, ..EncodedRow::default() }).unwrap();
     };
-    (0..=n_users as u32).for_each(|user| row(&mut users, &[&[(user, 1.0)], &[]]));
-    let first = n_users as u32 + 1;
-    (0..n_items as u32).for_each(|item| row(&mut items, &[&[], &[(first + item, 1.0)]]));
+    let [user_ids, item_ids] = [0, 1].map(|field| users.space().ids(field));
+    let id = |ids: &std::ops::Range<u32>, n: usize| (ids.start + n as u32).min(ids.end - 1);
+    (0..=n_users).for_each(|user| row(&mut users, &[&[(id(&user_ids, user), 1.0)], &[]]));
+    (0..n_items).for_each(|item| row(&mut items, &[&[], &[(id(&item_ids, item), 1.0)]]));
     FeatureRanker::new(model, users, items, &["user"]).unwrap()
 }
 
 fn network<C: RankingConfig>(config: C, seed: u64) -> FeatureRanker<C::Model> {
     let model = config.init(&space(N_USERS, N_ITEMS), seed, &Device::flex()).unwrap();
     feature_ranker(model, N_USERS, N_ITEMS)
+}
+
+/// What makes rows of a user and an item.
+fn features() -> RowFeatures {
+    let schema = Schema::default().with_field("user", Ids::default()).with_field("item", Ids::default());
+    let column = |n: usize| Column::ints((0..120).map(|row| Some((row % n) as i64)));
+    let table = Table::default().with_column("user", column(N_USERS));
+    let table = table.and_then(|table| table.with_column("item", column(N_ITEMS)));
+    let mut store = FeatureStore::new(AggregateConfig::default()).unwrap();
+    train().iter().for_each(|row| store.observe(row).unwrap());
+    RowFeatures { encoder: FeatureEncoder::fit(schema, [table]).unwrap(), store: Some(store) }
 }
 
 fn with_rankers(builder: PipelineBuilder) -> PipelineBuilder {
@@ -202,7 +215,7 @@ fn answers(pipeline: &Pipeline) -> Vec<Vec<Candidate>> {
     let answer = |at: u32| {
         let history: Vec<ItemId> = (0..at % 7).map(|_| ItemId(rng.below(N_ITEMS) as u32)).collect();
         let query = Query::new(&history).excluding(history.iter().copied());
-        let query = if at % 3 == 0 { query } else { query.with_user(UserId(at % N_USERS as u32)) };
+        let query = if at.is_multiple_of(3) { query } else { query.with_user(UserId(at % N_USERS as u32)) };
         let answer = pipeline.recommend(&query).unwrap();
         assert!(answer.is_whole(), "{:?}", answer.stages);
         assert!(!answer.items.is_empty());
@@ -218,13 +231,11 @@ fn load(path: &Path) -> Result<PipelineBundle> {
 #[test]
 fn every_kind_of_stage_survives() {
     let fusion = Fusion::new(FusionMethod::ReciprocalRank { k: 17.5 }, channels()).unwrap();
-    let pipeline = with_rerankers(with_rankers(Pipeline::of(fusion, N_ITEMS))).build().unwrap();
-    let schema = Schema::default().with_field("user", Ids::default());
-    let table =
-        |n: i64| Table::default().with_column("user", recsys::features::Column::ints((0..n).map(Some)));
-    let encoder = FeatureEncoder::fit(schema, [table(9)]).unwrap();
-    let features = RowFeatures { encoder, store: None };
-    let saved = bundle(pipeline).with_features("din", features);
+    let builder = with_rankers(Pipeline::of(fusion, N_ITEMS));
+    let features = features();
+    let encoded = FmConfig::default().init(features.encoder.space(), 13, &Device::flex()).unwrap();
+    let builder = builder.rank("encoded", feature_ranker(encoded, N_USERS, N_ITEMS), 27);
+    let saved = bundle(with_rerankers(builder).build().unwrap()).with_features("encoded", features);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipeline");
     saved.save(&path, &Registry::default()).unwrap();
@@ -519,13 +530,11 @@ fn vocabularies_of_another_catalogue_are_told() {
     assert!(error.contains("expected 30 items, as din knows, found 40"), "{error}");
     let error = save(ranked(begin().rerank("rules", Rules::new(RulesConfig::default(), 41).unwrap(), 5)));
     assert!(error.contains("expected 41 items, as rules knows, found 40"), "{error}");
-    let features = |stage: &str| {
-        let schema = Schema::default().with_field("user", Ids::default());
-        let column = recsys::features::Column::ints([Some(1)]);
-        let encoder = FeatureEncoder::fit(schema, [Table::default().with_column("user", column)]).unwrap();
-        recalled.clone().with_features(stage, RowFeatures { encoder, store: None })
-    };
-    assert!(save(features("din")).contains("expected the name of a ranking stage, found din"));
+    let nobody = recalled.clone().with_features("din", features());
+    assert!(save(nobody).contains("expected the name of a ranking stage, found din"));
+    let of_others = ranked(begin().rank("din", network(DinConfig::default(), 1), 5));
+    let error = save(of_others.with_features("din", features()));
+    assert!(error.contains("expected an encoder of the rows that din scores"), "{error}");
 
     // The vocabulary of a saved bundle, exchanged.
     let path = folder.path().join("whole");

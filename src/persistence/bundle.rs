@@ -370,6 +370,33 @@ mod tests {
     }
 
     #[test]
+    fn folders_within_are_part_of_the_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("b");
+        let writer = BundleWriter::create(&target).unwrap();
+        let inner = writer.within("a/0").unwrap();
+        let numbers = [1.5f32, -0.0, f32::MIN_POSITIVE];
+        inner.write_cbor("numbers.cbor", &numbers).unwrap();
+        writer.write_json("numbers.json", &[1]).unwrap();
+        writer.finish("numbers").unwrap();
+        drop(inner);
+        let bundle = Bundle::open(&target, "numbers").unwrap();
+        assert!(bundle.contains("a/0/numbers.cbor") && !bundle.contains("numbers.cbor"));
+        let inner = bundle.within("a").within("0");
+        let read: Vec<f32> = inner.read_cbor("numbers.cbor").unwrap();
+        assert_eq!(read.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), numbers.map(f32::to_bits));
+        let missing = inner.read_json::<u32>("numbers.json").unwrap_err();
+        assert!(matches!(missing.kind(), ErrorKind::Corrupt { .. }), "{missing}");
+        assert!(inner.read_cbor::<String>("numbers.cbor").is_err());
+        fs::write(target.join("a/0/numbers.cbor"), b"\x80\x80").unwrap();
+        let error = Bundle::open(&target, "numbers").unwrap_err().to_string();
+        assert!(error.contains("numbers.cbor is damaged"), "{error}");
+        // Two values where one belongs.
+        let error = inner.read_cbor::<Vec<f32>>("numbers.cbor").unwrap_err().to_string();
+        assert!(error.ends_with("found 1 more bytes"), "{error}");
+    }
+
+    #[test]
     fn damage_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("b");

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::features::FeatureSpace;
 use crate::persistence::{Bundle, BundleWriter, Registry};
 use crate::pipeline::Recaller;
 
@@ -28,6 +29,11 @@ pub trait Part {
     fn read(reader: &PartReader<'_>) -> Result<Self>
     where
         Self: Sized;
+
+    /// What the rows hold that it scores; nothing for what takes no rows of fields.
+    fn row_space(&self) -> Option<&FeatureSpace> {
+        None
+    }
 
     /// The recallers within, each with its name; they are saved with the part by [`PartWriter::write_recaller`].
     fn inner(&self) -> Vec<(&str, &dyn Recaller)> {

@@ -130,7 +130,7 @@ impl PipelineBundle {
     ///
     /// # Errors
     /// Before anything is written: a stage or channel of a type that the registry does not know, or of another catalogue than the
-    /// vocabularies', and features of a stage that is not there. A folder that exists and is no bundle, or what the file
+    /// vocabularies', and features of other rows than the stage scores or of a stage that is not there. A folder that exists and is no bundle, or what the file
     /// system refuses.
     pub fn save(&self, folder: impl AsRef<Path>, registry: &Registry) -> Result<()> {
         self.check(registry)?;
@@ -165,7 +165,10 @@ impl PipelineBundle {
         catalogue.check_recaller(RECALL, self.pipeline.fusion())?;
         for stage in self.pipeline.stages() {
             match &stage.work {
-                Work::Rank(ranker) => catalogue.check_ranker(&stage.name, ranker.as_ref())?,
+                Work::Rank(ranker) => {
+                    let features = self.features.get(&stage.name);
+                    catalogue.check_ranker(&stage.name, ranker.as_ref(), features)?;
+                }
                 Work::Rerank(reranker) => catalogue.check_reranker(&stage.name, reranker.as_ref())?,
             }
         }
@@ -197,8 +200,13 @@ impl Catalogue<'_> {
         self.check_ids(place, recaller.recall(&Query::default().excluding([BEYOND_ITEMS]), 1))
     }
 
-    fn check_ranker(&self, place: &str, ranker: &dyn Ranker) -> Result<()> {
-        self.registry.rankers().part(place, ranker)?;
+    /// A ranker, and whether what makes rows for it makes those that it scores.
+    fn check_ranker(&self, place: &str, ranker: &dyn Ranker, features: Option<&RowFeatures>) -> Result<()> {
+        let (_, part) = self.registry.rankers().part(place, ranker)?;
+        if features.is_some_and(|features| part.row_space() != Some(features.encoder.space())) {
+            let expected = format!("an encoder of the rows that {place} scores");
+            return Err(Error::config("PipelineBundle::features", expected, "one of other rows"));
+        }
         self.check_ids(place, ranker.score(&Query::default(), &[BEYOND_ITEMS]))?;
         self.check_ids(place, ranker.score(&Query::default().with_user(UserId(u32::MAX)), &[]))
     }

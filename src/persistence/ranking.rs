@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
-use crate::features::{EncodedRows, FeatureEncoder, FeatureStore};
+use crate::features::{EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore};
 use crate::models::ranking::{
     Bst, BstConfig, Dcn, DcnConfig, DeepFm, DeepFmConfig, Din, DinConfig, Esmm, EsmmConfig, FeatureRanker,
     FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
@@ -153,6 +153,10 @@ networks_are_parts!(
 );
 
 impl<M: RowScorer + Part> Part for FeatureRanker<M> {
+    fn row_space(&self) -> Option<&FeatureSpace> {
+        Some(self.model().space())
+    }
+
     fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
         self.model().write(&writer.within(MODEL)?)?;
         writer.files().write_cbor(USER_ROWS_CBOR, self.users())?;

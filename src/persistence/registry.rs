@@ -225,3 +225,20 @@ impl<S: ?Sized> Kinds<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_names_every_type_once() {
+        fn check<S: ?Sized>(Kinds { role, kinds }: Kinds<S>) {
+            let mut once = Kinds { role, kinds: Vec::new() };
+            kinds.into_iter().for_each(|kind| once.add(kind).unwrap());
+        }
+        let Registry { recallers, rankers, rerankers } = Registry::default();
+        check(recallers);
+        check(rankers);
+        check(rerankers);
+    }
+}

@@ -203,8 +203,20 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
 #[test]
 fn channels_are_fused_and_held_out_items_followed() {
     let folder = tempfile::tempdir().unwrap();
-    let stdout = succeed(funnel(folder.path(), &["--epochs", "3", "--study", "fusion,mmr,cold-hot"]));
+    let arguments = ["--epochs", "3", "--study", "fusion,mmr,cold-hot", "--save", "pipeline"];
+    let stdout = succeed(funnel(folder.path(), &arguments));
     assert!(stdout.contains("Held out: ") && stdout.contains("channel co_visitation: "), "{stdout}");
+    let mut load = example("movielens_funnel");
+    load.current_dir(folder.path()).args(["--dataset", "synthetic", "--load", "pipeline"]);
+    let loaded = succeed(load);
+    let shown = |stdout: &str| -> Vec<String> {
+        let items = stdout.lines().skip_while(|line| !line.starts_with("Recommended to user"));
+        let items = items.take_while(|line| line.starts_with("Recommended") || line.starts_with("  "));
+        items.map(|line| line.split(": ").next().unwrap_or_default().to_owned()).collect()
+    };
+    assert!(loaded.contains("Loaded the pipeline from pipeline in "), "{loaded}");
+    assert!(shown(&stdout).len() == 11 && shown(&loaded) == shown(&stdout), "{stdout}{loaded}");
+
     let report = report(folder.path());
     assert_eq!(report["channels"].as_array().unwrap().len(), 7);
     let weights: Vec<f64> =

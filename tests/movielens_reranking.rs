@@ -1,6 +1,8 @@
 //! What fusion and re-ranking do on MovieLens 1M (ratings of at least 4, users with at least 5 of them, the last
 //! one held out). Set `RECSYS_DATA_DIR` to the folder that holds `ml-1m/` and run with `--include-ignored`.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use recsys::data::{MovieLens, Split};
 use recsys::features::ItemVectors;
@@ -86,13 +88,13 @@ fn fusion_is_not_worse_than_its_best_channel() {
 
 /// The best of a recaller, in the order of a re-ranker.
 #[derive(Debug)]
-struct Reranked<'a> {
-    recaller: &'a dyn Recaller,
+struct Reranked {
+    recaller: Arc<dyn Recaller>,
     n_candidates: usize,
-    reranker: &'a dyn Reranker,
+    reranker: Arc<dyn Reranker>,
 }
 
-impl Recaller for Reranked<'_> {
+impl Recaller for Reranked {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         Ok(self.recall_batch(std::slice::from_ref(query), k)?.remove(0))
     }
@@ -147,26 +149,27 @@ fn diversity_costs_little_recall() {
     let genres = ItemFeatures::genres(data.item_table().unwrap());
     let (by_genre, by_audience) = (multi_hot(&genres), audiences(&train));
     let calibration = CalibrationConfig { lambda: 0.5, ..CalibrationConfig::default() };
-    let mut rerankers: Vec<(String, Box<dyn Reranker>)> = vec![("as recalled".into(), Box::new(AsItIs))];
+    let mut rerankers: Vec<(String, Arc<dyn Reranker>)> = vec![("as recalled".into(), Arc::new(AsItIs))];
     for lambda in [0.9, 0.8, 0.7, 0.5] {
         let mmr = Mmr::new(lambda, by_genre.clone()).unwrap();
-        rerankers.push((format!("MMR {lambda}, genres"), Box::new(mmr)));
+        rerankers.push((format!("MMR {lambda}, genres"), Arc::new(mmr)));
         let mmr = Mmr::new(lambda, by_audience.clone()).unwrap();
-        rerankers.push((format!("MMR {lambda}, audiences"), Box::new(mmr)));
+        rerankers.push((format!("MMR {lambda}, audiences"), Arc::new(mmr)));
     }
     for theta in [0.9, 0.7] {
         let dpp = Dpp::new(theta, by_audience.clone()).unwrap();
-        rerankers.push((format!("DPP {theta}, audiences"), Box::new(dpp)));
+        rerankers.push((format!("DPP {theta}, audiences"), Arc::new(dpp)));
     }
-    rerankers.push(("calibration 0.5".into(), Box::new(Calibration::new(calibration, genres).unwrap())));
+    rerankers.push(("calibration 0.5".into(), Arc::new(Calibration::new(calibration, genres).unwrap())));
     for gamma in [0.1, 0.2] {
         let debias = PopularityDebias::fit(&train, gamma).unwrap();
-        rerankers.push((format!("debias {gamma}"), Box::new(debias)));
+        rerankers.push((format!("debias {gamma}"), Arc::new(debias)));
     }
-    let recaller = fusion(&train, FusionMethod::MinMax);
+    let recaller: Arc<dyn Recaller> = Arc::new(fusion(&train, FusionMethod::MinMax));
     let mut measured = Vec::new();
     for (name, reranker) in &rerankers {
-        let reranked = Reranked { recaller: &recaller, n_candidates: 200, reranker: reranker.as_ref() };
+        let reranked =
+            Reranked { recaller: Arc::clone(&recaller), n_candidates: 200, reranker: Arc::clone(reranker) };
         let recall = evaluate(&reranked, &held_out, &[10]).unwrap();
         let counts = recall.recommendation_counts(10).unwrap();
         let coverage = recsys::metrics::catalog_coverage(counts);

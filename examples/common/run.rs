@@ -339,7 +339,7 @@ fn recommend<M: EmbeddingModel>(
     let Some(user) = held_out.users().iter().find(|user| user.user == id) else {
         return Ok(());
     };
-    let key = data.dataset.users().key(id.0).map(|key| key.to_string()).unwrap_or_default();
+    let key = key(data, id);
     println!("The last items that user {key} liked, latest first:");
     user.history.iter().rev().take(10).for_each(|&item| println!("    {}", title(data, item)));
     println!("Recommended to user {key}:");
@@ -366,6 +366,11 @@ fn name(data: &Prepared, item: ItemId) -> String {
             format!("item {}", key.map(|key| key.to_string()).unwrap_or_default())
         }
     }
+}
+
+/// The key of a user.
+pub fn key(data: &Prepared, user: UserId) -> String {
+    data.dataset.users().key(user.0).map(|key| key.to_string()).unwrap_or_default()
 }
 
 /// The title of an item with its genres, where there is an item table.

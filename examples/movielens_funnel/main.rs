@@ -12,6 +12,7 @@ mod common;
 #[allow(dead_code, reason = "shared with the example of rankers")]
 mod ctr_data;
 mod rankers;
+mod saved;
 mod studies;
 mod table;
 
@@ -64,6 +65,12 @@ struct Args {
     /// Explain the answer to this user, by the id of the data set [default: the first one]
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Save the whole pipeline to this folder
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Answer the user from a pipeline that --save wrote, and fit nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "report", "epochs", "ranker_epochs", "mmr", "study"])]
+    load: Option<PathBuf>,
     /// Seeds the weights, the batches and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -88,6 +95,9 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     bench.args.check_studies(bench.data.protocol)?;
     let user = common::run::chosen_user(bench.args.user.as_deref(), &bench.data)?;
     common::run::print_facts(&bench.data, start.elapsed());
+    if let Some(folder) = &bench.args.load {
+        return saved::answer(folder, user, &bench);
+    }
 
     let channels = Channels::fit(&bench)?;
     println!("{}", channels::header(&bench.data));
@@ -107,6 +117,9 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let (ranked, lessons, rankers) = rank(&bench, &fusion, recalled)?;
     let mmr = Mmr::new(bench.args.mmr, channels.vectors.clone())?;
     let pipeline = ranked.clone().rerank("mmr", mmr, N_SHOWN).build()?;
+    if let Some(folder) = &bench.args.save {
+        saved::save(folder, &pipeline, &bench)?;
+    }
     let funnel = measure(&pipeline, &bench, &channels)?;
     println!("{funnel}");
     explain(&pipeline, &bench, user)?;
@@ -201,8 +214,7 @@ fn explain(pipeline: &Pipeline, bench: &Bench, user: UserId) -> Result<()> {
     let is_of_user = |held_out: &&HeldOutUser| held_out.user == user;
     let Some(held_out) = bench.test.users().iter().find(is_of_user) else { return Ok(()) };
     let explanation = pipeline.explain(&held_out.query())?;
-    let key = data.dataset.users().key(user.0).map(|key| key.to_string()).unwrap_or_default();
-    println!("Recommended to user {key}:");
+    println!("Recommended to user {}:", common::run::key(data, user));
     for item in explanation.items.iter().take(N_SHOWN) {
         let told = item.channels.iter().map(|told| format!("{} {:.3}", told.channel, told.score));
         println!("  {}: {}", common::run::title(data, item.item), told.collect::<Vec<_>>().join(", "));

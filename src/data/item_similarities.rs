@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Csr, SparseAccumulator};
+use super::{Csr, SparseAccumulator, packed};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::top_k::{TopK, by_score};
@@ -20,7 +20,9 @@ pub(crate) struct ItemSimilarities {
 struct Columns {
     /// Where each row begins, and at last where the last one ends.
     offsets: Vec<usize>,
+    #[serde(with = "packed")]
     items: Vec<ItemId>,
+    #[serde(with = "packed")]
     weights: Vec<f32>,
 }
 

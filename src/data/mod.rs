@@ -13,6 +13,7 @@ mod interactions;
 mod item_similarities;
 mod item_table;
 mod movielens;
+mod packed;
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet;
 mod recency;

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
@@ -10,8 +11,9 @@ use crate::index::{self, VectorIndex};
 use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
 };
-use crate::persistence::{Bundle, BundleWriter};
-use crate::pipeline::EmbeddingModel;
+use crate::persistence::part::{read_weights, write_weights};
+use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
+use crate::pipeline::{EmbeddingModel, Recaller};
 
 const CONFIG: &str = "config.json";
 const FEATURES: &str = "item_features.json";
@@ -19,8 +21,10 @@ const CONTENT: &str = "content.json";
 const USERS: &str = "users.json";
 const ITEMS: &str = "items.json";
 const POPULARITY: &str = "popularity.json";
-const WEIGHTS: &str = "weights.bpk";
 const INDEX: &str = "index.bin";
+const SIZE: &str = "size.json";
+const ENCODER: &str = "encoder";
+const FALLBACK: &str = "fallback";
 
 /// A model that an [`EmbeddingBundle`] holds: what stands beside its weights.
 pub trait BundledModel: EmbeddingModel + Module {
@@ -103,11 +107,7 @@ impl<M: BundledModel> EmbeddingBundle<M> {
         writer.write_json(USERS, &self.users)?;
         writer.write_json(ITEMS, &self.items)?;
         writer.write_json(POPULARITY, &self.popularity)?;
-        let weights = writer.path(WEIGHTS);
-        self.model.clone().save_file(&weights).map_err(|error| {
-            let source = std::io::Error::other(error.to_string());
-            ErrorKind::Io { path: weights, source }
-        })?;
+        write_weights(&self.model, &writer)?;
         self.index.save(&writer.path(INDEX))?;
         writer.finish(M::KIND)
     }
@@ -119,14 +119,8 @@ impl<M: BundledModel> EmbeddingBundle<M> {
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let bundle = Bundle::open(folder, M::KIND)?;
         let (users, items): (Vocab, Vocab) = (bundle.read_json(USERS)?, bundle.read_json(ITEMS)?);
-        let path = bundle.path(WEIGHTS)?;
-        let fresh = M::fresh(&bundle, users.len(), items.len(), device)?;
-        let model = fresh.try_load_file(&path).map_err(|error| {
-            let expected = "weights that fit the configuration".into();
-            ErrorKind::Corrupt { path, expected, found: error.to_string() }
-        })?;
         let loaded = Self {
-            model,
+            model: read_weights(M::fresh(&bundle, users.len(), items.len(), device)?, &bundle)?,
             index: index::load(bundle.path(INDEX)?)?,
             popularity: bundle.read_json(POPULARITY)?,
             users,
@@ -158,5 +152,66 @@ impl<M: BundledModel> EmbeddingBundle<M> {
             }
         }
         Ok(())
+    }
+}
+
+/// What a model was made for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Size {
+    n_users: usize,
+    n_items: usize,
+}
+
+fn write_model(model: &impl BundledModel, n_users: usize, writer: &BundleWriter) -> Result<()> {
+    writer.write_json(SIZE, &Size { n_users, n_items: model.n_items() })?;
+    model.write_settings(writer)?;
+    write_weights(model, writer)
+}
+
+fn read_model<M: BundledModel>(reader: &PartReader<'_>) -> Result<M> {
+    let Size { n_users, n_items } = reader.files().read_json(SIZE)?;
+    read_weights(M::fresh(reader.files(), n_users, n_items, reader.device())?, reader.files())
+}
+
+impl Part for TwoTower {
+    fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+        write_model(self, self.n_users(), writer.files())
+    }
+
+    fn read(reader: &PartReader<'_>) -> Result<Self> {
+        read_model(reader)
+    }
+}
+
+impl Part for Sasrec {
+    fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+        write_model(self, 0, writer.files())
+    }
+
+    fn read(reader: &PartReader<'_>) -> Result<Self> {
+        read_model(reader)
+    }
+}
+
+impl<M: EmbeddingModel + Part> Part for EmbeddingRecaller<M> {
+    fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+        self.encoder().write(&writer.within(ENCODER)?)?;
+        self.index().save(&writer.files().path(INDEX))?;
+        writer.write_recaller(FALLBACK, self.fallback())
+    }
+
+    fn read(reader: &PartReader<'_>) -> Result<Self> {
+        let encoder = M::read(&reader.within(ENCODER))?;
+        let index = index::load(reader.files().path(INDEX)?)?;
+        let (what, expected, found) = ("number of items in the index", encoder.n_items(), index.len());
+        if expected != found {
+            return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+        }
+        Self::new(encoder, index, reader.read_recaller(FALLBACK)?)
+    }
+
+    fn inner(&self) -> Vec<(&str, &dyn Recaller)> {
+        vec![(FALLBACK, self.fallback())]
     }
 }

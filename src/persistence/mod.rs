@@ -3,12 +3,18 @@
 
 mod bundle;
 mod embedding;
+mod part;
+mod pipeline;
 mod ranking;
+mod registry;
 #[cfg(feature = "safetensors")]
 mod safetensors;
 
 pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use embedding::{BundledModel, EmbeddingBundle};
-pub use ranking::RankingBundle;
+pub use part::{Part, PartReader, PartWriter};
+pub use pipeline::{PipelineBundle, RowFeatures};
+pub use ranking::{RankingBundle, read_network, write_network};
+pub use registry::Registry;
 #[cfg(feature = "safetensors")]
 pub use safetensors::{WeightLayout, load_safetensors, save_safetensors};

@@ -1,14 +1,18 @@
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
-use crate::features::{EncodedRows, FeatureEncoder, FeatureStore};
-use crate::models::ranking::FeatureRanker;
-use crate::persistence::{Bundle, BundleWriter};
-use crate::training::{RankingConfig, RankingModel};
+use crate::features::{EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore};
+use crate::models::ranking::{
+    Bst, BstConfig, Dcn, DcnConfig, DeepFm, DeepFmConfig, Din, DinConfig, Esmm, EsmmConfig, FeatureRanker,
+    FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
+    Mmoe, MmoeConfig, Ple, PleConfig, WideDeep, WideDeepConfig,
+};
+use crate::persistence::part::{read_weights, write_weights};
+use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
+use crate::training::{RankingConfig, RankingModel, RowScorer};
 
 const CONFIG: &str = "config.json";
 const ENCODER: &str = "encoder.json";
@@ -18,7 +22,10 @@ const ITEMS: &str = "items.json";
 const USER_ROWS: &str = "user_rows.json";
 const ITEM_ROWS: &str = "item_rows.json";
 const USER_FIELDS: &str = "user_fields.json";
-const WEIGHTS: &str = "weights.bpk";
+const SPACE: &str = "space.json";
+const MODEL: &str = "model";
+const USER_ROWS_CBOR: &str = "user_rows.cbor";
+const ITEM_ROWS_CBOR: &str = "item_rows.cbor";
 
 /// Everything that ranks with a trained model of rows of fields: the model with what is known of users and items, the
 /// encoder of its fields, the statistics as they stand, and the keys behind the ids.
@@ -55,11 +62,7 @@ impl<C: RankingConfig> RankingBundle<C> {
         writer.write_json(USER_ROWS, self.ranker.users())?;
         writer.write_json(ITEM_ROWS, self.ranker.items())?;
         writer.write_json(USER_FIELDS, &self.ranker.user_fields().collect::<Vec<_>>())?;
-        let weights = writer.path(WEIGHTS);
-        model.clone().save_file(&weights).map_err(|error| {
-            let source = std::io::Error::other(error.to_string());
-            ErrorKind::Io { path: weights, source }
-        })?;
+        write_weights(model, &writer)?;
         writer.finish(C::NAME)
     }
 
@@ -70,12 +73,8 @@ impl<C: RankingConfig> RankingBundle<C> {
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let bundle = Bundle::open(folder, C::NAME)?;
         let encoder: FeatureEncoder = bundle.read_json(ENCODER)?;
-        let path = bundle.path(WEIGHTS)?;
         let fresh = bundle.read_json::<C>(CONFIG)?.init(encoder.space(), 0, device)?;
-        let model = fresh.try_load_file(&path).map_err(|error| {
-            let expected = "weights that fit the configuration".into();
-            ErrorKind::Corrupt { path, expected, found: error.to_string() }
-        })?;
+        let model = read_weights(fresh, &bundle)?;
         let rows = |name| bundle.read_json::<EncodedRows>(name);
         let user_fields: Vec<String> = bundle.read_json(USER_FIELDS)?;
         let user_fields: Vec<&str> = user_fields.iter().map(String::as_str).collect();
@@ -101,5 +100,74 @@ impl<C: RankingConfig> RankingBundle<C> {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes a network of rows of fields as a [`Part`]: what it was made for and from, and its weights.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_network(model: &impl RankingModel, writer: &PartWriter<'_>) -> Result<()> {
+    writer.files().write_json(CONFIG, model.spec().settings())?;
+    writer.files().write_json(SPACE, model.spec().space())?;
+    write_weights(model, writer.files())
+}
+
+/// Reads a network that [`write_network`] wrote.
+///
+/// # Errors
+/// A file that is missing or damaged, or settings that do not fit each other.
+pub fn read_network<C: RankingConfig>(reader: &PartReader<'_>) -> Result<C::Model> {
+    let files = reader.files();
+    let fresh = files.read_json::<C>(CONFIG)?.init(&files.read_json(SPACE)?, 0, reader.device())?;
+    read_weights(fresh, files)
+}
+
+macro_rules! networks_are_parts {
+    ($($model:ty: $config:ty),*) => {$(
+        impl Part for $model {
+            fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+                write_network(self, writer)
+            }
+
+            fn read(reader: &PartReader<'_>) -> Result<Self> {
+                read_network::<$config>(reader)
+            }
+        }
+    )*};
+}
+
+networks_are_parts!(
+    Bst: BstConfig,
+    Dcn: DcnConfig,
+    DeepFm: DeepFmConfig,
+    Din: DinConfig,
+    Esmm: EsmmConfig,
+    FinalMlp: FinalMlpConfig,
+    Fm: FmConfig,
+    InteractionMlp: InteractionMlpConfig,
+    Logistic: LogisticConfig,
+    Mmoe: MmoeConfig,
+    Ple: PleConfig,
+    WideDeep: WideDeepConfig
+);
+
+impl<M: RowScorer + Part> Part for FeatureRanker<M> {
+    fn row_space(&self) -> Option<&FeatureSpace> {
+        Some(self.model().space())
+    }
+
+    fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+        self.model().write(&writer.within(MODEL)?)?;
+        writer.files().write_cbor(USER_ROWS_CBOR, self.users())?;
+        writer.files().write_cbor(ITEM_ROWS_CBOR, self.items())?;
+        writer.files().write_json(USER_FIELDS, &self.user_fields().collect::<Vec<_>>())
+    }
+
+    fn read(reader: &PartReader<'_>) -> Result<Self> {
+        let (model, files) = (M::read(&reader.within(MODEL))?, reader.files());
+        let user_fields: Vec<String> = files.read_json(USER_FIELDS)?;
+        let user_fields: Vec<&str> = user_fields.iter().map(String::as_str).collect();
+        Self::new(model, files.read_cbor(USER_ROWS_CBOR)?, files.read_cbor(ITEM_ROWS_CBOR)?, &user_fields)
     }
 }

@@ -27,5 +27,6 @@ pub use query::Query;
 pub use query_encoder::{EmbeddingModel, QueryEncoder};
 pub(crate) use ranked::{check_ranked, relevance};
 pub use stage::StageOutcome;
-pub use stages::{Ranker, Recaller, Reranker};
+pub(crate) use stage::Work;
+pub use stages::{AnyStage, Ranker, Recaller, Reranker};
 pub use trace::{ExplainedItem, Explanation, Fate, Inspection, Place, StageOrder, Trace};

@@ -119,6 +119,16 @@ impl Pipeline {
         &self.fusion
     }
 
+    /// The most candidates that recall leaves to the next stage.
+    pub fn n_recalled(&self) -> usize {
+        self.n_recalled
+    }
+
+    /// The stages behind recall.
+    pub(crate) fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
     /// The names of all stages, recall first.
     pub fn stage_names(&self) -> impl Iterator<Item = &str> {
         [RECALL].into_iter().chain(self.stages.iter().map(|stage| stage.name.as_str()))
@@ -209,7 +219,8 @@ impl PipelineBuilder {
         self
     }
 
-    fn stage(mut self, name: impl Into<String>, work: Work, n_kept: usize) -> Self {
+    /// Adds a stage of either kind.
+    pub(crate) fn stage(mut self, name: impl Into<String>, work: Work, n_kept: usize) -> Self {
         self.stages.push(Stage::new(name.into(), work, n_kept));
         self
     }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::pipeline::Query;
 
 /// Turns queries into vectors; an item's score is the inner product of its vector with the query's.
-pub trait QueryEncoder: Debug + Send + Sync {
+pub trait QueryEncoder: Debug + Send + Sync + 'static {
     /// The width of a vector.
     fn dim(&self) -> usize;
 

@@ -42,17 +42,18 @@ type Answered = std::result::Result<Vec<Candidate>, StageOutcome>;
 
 /// A stage behind recall.
 #[derive(Clone, Debug)]
-pub(super) struct Stage {
-    pub(super) name: String,
-    pub(super) n_kept: usize,
-    pub(super) budget: Option<Duration>,
-    work: Work,
+pub(crate) struct Stage {
+    pub(crate) name: String,
+    pub(crate) n_kept: usize,
+    pub(crate) budget: Option<Duration>,
+    pub(crate) work: Work,
     /// Runs that were given up and still go on.
     n_late: Arc<AtomicUsize>,
 }
 
+/// What a stage behind recall does.
 #[derive(Clone, Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     Rank(Arc<dyn Ranker>),
     Rerank(Arc<dyn Reranker>),
 }

@@ -1,3 +1,4 @@
+use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -5,8 +6,28 @@ use crate::error::Result;
 use crate::ids::ItemId;
 use crate::pipeline::{Candidate, Query};
 
+/// What a part of a pipeline is, whatever it does: it can be shown, asked from several threads, and known again by its type,
+/// which is how a pipeline is saved. Every such type is one.
+pub trait AnyStage: Debug + Send + Sync {
+    /// The value, to be known again by its type.
+    fn as_any(&self) -> &dyn Any;
+
+    /// The name of the type, for messages.
+    fn type_name(&self) -> &'static str;
+}
+
+impl<T: Any + Debug + Send + Sync> AnyStage for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn type_name(&self) -> &'static str {
+        type_name::<T>()
+    }
+}
+
 /// The recall stage (= retrieval, candidate generation): narrows the catalogue to candidates.
-pub trait Recaller: Debug + Send + Sync {
+pub trait Recaller: AnyStage {
     /// At most `k` distinct candidates that the query's filter admits, best first.
     ///
     /// Fewer than `k` come back only when no more items are admissible or known to the recaller.
@@ -26,7 +47,7 @@ pub trait Recaller: Debug + Send + Sync {
 }
 
 /// The ranking stage: scores candidates. The pipeline sorts.
-pub trait Ranker: Debug + Send + Sync {
+pub trait Ranker: AnyStage {
     /// One finite score per item, in the order of `items`; higher is better.
     ///
     /// # Errors
@@ -42,7 +63,7 @@ impl<R: Ranker + ?Sized> Ranker for Arc<R> {
 }
 
 /// The re-ranking stage: orders the list to show, looking at the list as a whole.
-pub trait Reranker: Debug + Send + Sync {
+pub trait Reranker: AnyStage {
     /// At most `k` of the `ranked` candidates, in the order to show them.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ pub trait RankingConfig: Serialize + DeserializeOwned {
 }
 
 /// A model of rows of fields: a module that gives each row a logit for each label.
-pub trait RankingModel: Module + Sync {
+pub trait RankingModel: Module + Sync + 'static {
     /// What it was made for, and from.
     fn spec(&self) -> &RankingSpec;
 

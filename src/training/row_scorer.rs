@@ -7,7 +7,7 @@ use crate::layers::read;
 use crate::training::RankingModel;
 
 /// A model that scores rows of fields: any [`RankingModel`], or one that is no network.
-pub trait RowScorer: fmt::Debug + Send + Sync {
+pub trait RowScorer: fmt::Debug + Send + Sync + 'static {
     /// What the rows hold.
     fn space(&self) -> &FeatureSpace;
 

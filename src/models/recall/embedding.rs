@@ -45,6 +45,11 @@ impl<E: QueryEncoder> EmbeddingRecaller<E> {
         self.index.as_ref()
     }
 
+    /// What answers for strangers.
+    pub fn fallback(&self) -> &dyn Recaller {
+        self.fallback.as_ref()
+    }
+
     fn ask_fallback(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         let answer = self.fallback.recall(query, k)?;
         Ok(answer.into_iter().map(|candidate| candidate.from_channel(FALLBACK_CHANNEL)).collect())

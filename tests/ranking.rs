@@ -11,11 +11,14 @@ use recsys::losses::RankingLoss;
 use recsys::metrics::auc;
 use recsys::models::ranking::{
     BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker,
-    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, NeuMfConfig, PleConfig,
+    WideDeepConfig,
 };
 use recsys::persistence::RankingBundle;
+use recsys::pipeline::ExhaustiveRecaller;
 use recsys::prelude::*;
 use recsys::rng::Rng;
+use recsys::samplers::{RankingNegatives, UniformSampler};
 use recsys::training::{
     Fitted, Plateau, RankingBatch, RankingBatches, RankingConfig, RankingModel, RankingObjective, RowScorer,
     Trainable, Trainer, TrainingConfig, predict,
@@ -138,6 +141,10 @@ fn what_is_planted_is_learned_by_networks_of_every_kind() {
             ..Default::default()
         };
         learned("BST", auc_of(&fit(bst.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    }
+    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+        let neu_mf = NeuMfConfig { d_gmf: 8, d_mlp: 8, mlp: mlp(8), table_update, ..NeuMfConfig::default() };
+        learned("NeuMF", auc_of(&fit(neu_mf.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
     }
     let norms = [HiddenNorm::None, HiddenNorm::Layer, HiddenNorm::Batch, HiddenNorm::Dice];
     for norm in norms {
@@ -385,6 +392,47 @@ fn a_users_candidates_score_as_rows_of_their_own() {
     check(WideDeepConfig::default(), &joined, &apart, &device);
     check(BstConfig::default(), &joined, &apart, &device);
     check(InteractionMlpConfig::default(), &joined, &apart, &device);
+    check(NeuMfConfig::default(), &joined, &apart, &device);
+}
+
+/// From choices alone, with negatives drawn: even users choose even items, odd users odd ones.
+#[test]
+fn neural_collaborative_filtering_is_a_recall_channel() {
+    let choices = (0..N).flat_map(|user| (0..10).map(move |n| (user, (user % 2 + 2 * (user / 2 + n)) % N)));
+    let choice =
+        |(user, item)| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
+    let positives = Interactions::from_rows(N as usize, N as usize, choices.map(choice)).unwrap();
+    let sampler = UniformSampler::new(N as usize).unwrap();
+    let negatives = RankingNegatives::new(&positives, 4).unwrap().draw(&positives, &sampler, 1).unwrap();
+
+    let space = FeatureSpace::default().with_field("user", N as usize + 1).unwrap();
+    let space = space.with_field("item", N as usize).unwrap();
+    let rows = |pairs: &mut dyn Iterator<Item = (u32, u32, f32)>| {
+        let mut rows = EncodedRows::new(space.clone(), 1);
+        for (user, item, label) in pairs {
+            let bags: [&[(u32, f32)]; 2] = [&[(user, 1.0)], &[(N + 1 + item, 1.0)]];
+            rows.push(EncodedRow { bags: &bags, labels: &[label], ..EncodedRow::default() }).unwrap();
+        }
+        rows
+    };
+    let groups = positives.iter().zip(negatives.chunks(4));
+    let train = rows(&mut groups.flat_map(|(row, negatives)| {
+        let negatives = negatives.iter().map(move |item| (row.user.0, item.0, 0.0));
+        std::iter::once((row.user.0, row.item.0, 1.0)).chain(negatives)
+    }));
+    let model = NeuMfConfig::default().init(&space, 1, &Device::flex()).unwrap();
+    let users = rows(&mut (0..=N).map(|user| (user, 0, 0.0)));
+    let items = rows(&mut (0..N).map(|item| (0, item, 0.0)));
+    let ranker = FeatureRanker::new(fit(model, &train).unwrap(), users, items, &["user"]).unwrap();
+    let recaller = ExhaustiveRecaller::new(ranker, N as usize);
+    let histories = Sequences::new(&positives);
+    for user in (0..N).map(UserId) {
+        let history = histories.items(user);
+        let query = Query::new(history).with_user(user).excluding(history.iter().copied());
+        let answer = recaller.recall(&query, 5).unwrap();
+        let n_right = answer.iter().filter(|found| found.item.0 % 2 == user.0 % 2).count();
+        assert!(n_right >= 4, "user {user}: {answer:?}");
+    }
 }
 
 #[test]
@@ -475,6 +523,9 @@ fn settings_out_of_range_are_errors() {
     let nobody = || "nobody".to_owned();
     assert!(InteractionMlpConfig { user: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(InteractionMlpConfig { mlp: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { item: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { d_gmf: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { d_mlp: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     let contexts = [vec![], vec![nobody()]];
     assert!(FinalMlpConfig { contexts, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(FinalMlpConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());

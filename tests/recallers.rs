@@ -11,7 +11,7 @@ use recsys::models::recall::{
     EaseRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
     ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
 };
-use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
+use recsys::pipeline::{Channel, ChannelConfig, ExhaustiveRecaller, Fusion, FusionMethod};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -177,6 +177,37 @@ fn matrix_factorizations() {
         let bpr = BprMfConfig { n_factors: 5, ..BprMfConfig::default() };
         check_recaller(&BprMf::fit(&table, &bpr).unwrap(), n_items);
     }
+}
+
+#[test]
+fn any_ranker_as_a_channel() {
+    for n_items in [8, 40, 5_000] {
+        let ratings = BiasedMf::fit(&interactions(n_items), &BiasedMfConfig::default()).unwrap();
+        let recaller = ExhaustiveRecaller::new(ratings.clone(), n_items);
+        check_recaller(&recaller, n_items);
+        assert!(ExhaustiveRecaller::new(ratings, n_items + 1).recall(&Query::default(), 1).is_err());
+        let json = serde_json::to_string(&recaller).unwrap();
+        assert!(serde_json::from_str::<ExhaustiveRecaller<BiasedMf>>(&json).unwrap() == recaller);
+    }
+}
+
+/// A ranker that answers this whatever it is asked.
+#[derive(Debug)]
+struct Says(Vec<f32>);
+
+impl Ranker for Says {
+    fn score(&self, _: &Query<'_>, _: &[ItemId]) -> Result<Vec<f32>> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn a_ranker_that_breaks_its_promise_is_an_error_of_its_channel() {
+    let recall =
+        |scores: &[f32]| ExhaustiveRecaller::new(Says(scores.to_vec()), 2).recall(&Query::default(), 2);
+    assert_eq!(recall(&[0.5, 1.0]).unwrap()[0], Candidate::new(ItemId(1), 1.0));
+    assert!(recall(&[0.5]).unwrap_err().to_string().contains("number of scores"));
+    assert!(matches!(recall(&[0.5, f32::NAN]).unwrap_err().kind(), ErrorKind::NonFinite { .. }));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub use item_table::ItemTable;
 pub use movielens::MovieLens;
 #[cfg(feature = "parquet")]
 pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_parquet};
-pub(crate) use recency::{check_half_life, deserialize_half_life, recency_weights};
+pub(crate) use recency::{check_half_life, recency_weights};
 pub use sequences::Sequences;
 pub(crate) use sparse_accumulator::SparseAccumulator;
 pub use splits::{DropReason, Dropped, Split};

@@ -395,10 +395,13 @@ fn a_users_candidates_score_as_rows_of_their_own() {
     check(NeuMfConfig::default(), &joined, &apart, &device);
 }
 
-/// From choices alone, with negatives drawn: even users choose even items, odd users odd ones.
+/// From choices alone, with negatives drawn: even users choose four in five of the even items, odd users of the odd ones;
+/// the two best of the others should be of the same kind.
 #[test]
 fn neural_collaborative_filtering_is_a_recall_channel() {
-    let choices = (0..N).flat_map(|user| (0..10).map(move |n| (user, (user % 2 + 2 * (user / 2 + n)) % N)));
+    let chooses = |user, item| (user + item) % 2 == 0 && (user / 2 * 3 + item / 2) % 5 != 0;
+    let choices = (0..N).flat_map(|user| (0..N).map(move |item| (user, item)));
+    let choices = choices.filter(|&(user, item)| chooses(user, item));
     let choice =
         |(user, item)| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
     let positives = Interactions::from_rows(N as usize, N as usize, choices.map(choice)).unwrap();
@@ -420,19 +423,22 @@ fn neural_collaborative_filtering_is_a_recall_channel() {
         let negatives = negatives.iter().map(move |item| (row.user.0, item.0, 0.0));
         std::iter::once((row.user.0, row.item.0, 1.0)).chain(negatives)
     }));
-    let model = NeuMfConfig::default().init(&space, 1, &Device::flex()).unwrap();
+    let small = NeuMfConfig { d_gmf: 2, d_mlp: 2, mlp: mlp(2), ..NeuMfConfig::default() };
+    let model = small.init(&space, 1, &Device::flex()).unwrap();
     let users = rows(&mut (0..=N).map(|user| (user, 0, 0.0)));
     let items = rows(&mut (0..N).map(|item| (0, item, 0.0)));
     let ranker = FeatureRanker::new(fit(model, &train).unwrap(), users, items, &["user"]).unwrap();
     let recaller = ExhaustiveRecaller::new(ranker, N as usize);
     let histories = Sequences::new(&positives);
-    for user in (0..N).map(UserId) {
+    let n_right = |user: UserId| {
         let history = histories.items(user);
         let query = Query::new(history).with_user(user).excluding(history.iter().copied());
-        let answer = recaller.recall(&query, 5).unwrap();
-        let n_right = answer.iter().filter(|found| found.item.0 % 2 == user.0 % 2).count();
-        assert!(n_right >= 4, "user {user}: {answer:?}");
-    }
+        let answer = recaller.recall(&query, 2).unwrap();
+        answer.iter().filter(|found| found.item.0 % 2 == user.0 % 2).count()
+    };
+    // By chance one in six: 4 of the 24 others.
+    let share = (0..N).map(|user| n_right(UserId(user))).sum::<usize>() as f64 / f64::from(2 * N);
+    assert!(share > 0.8, "{share}");
 }
 
 #[test]

@@ -12,7 +12,8 @@ const ITEMS_PER_PASS: usize = 4_096;
 /// Any [`Ranker`] as a [`Recaller`]: it scores every admissible item of the catalogue.
 ///
 /// A request costs as many scores as there are items, which suits small catalogues, cheap rankers, and the question of
-/// what a funnel would answer if its recall lost nothing.
+/// what a funnel would answer if its recall lost nothing. Whom the ranker refuses, a user it does not know perhaps, the
+/// recaller refuses too.
 ///
 /// ```
 /// use recsys::models::ranking::{BiasedMf, BiasedMfConfig};

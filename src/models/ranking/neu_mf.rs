@@ -139,7 +139,8 @@ impl RankingModel for NeuMf {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
+#[cfg(feature = "flex")]
 mod tests {
     use super::*;
     use crate::features::EncodedRow;

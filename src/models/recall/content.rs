@@ -24,7 +24,7 @@ use crate::pipeline::{Candidate, Query, Recaller};
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 2 | > 0 | in items: older items of the history count less; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContentConfig {
@@ -34,7 +34,7 @@ pub struct ContentConfig {
 
 impl Default for ContentConfig {
     fn default() -> Self {
-        Self { half_life: Some(5.0) }
+        Self { half_life: Some(2.0) }
     }
 }
 

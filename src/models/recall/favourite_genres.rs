@@ -24,12 +24,18 @@ use crate::pipeline::{Candidate, Query, Recaller};
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `half_life` | none | > 0 | in items: older items of the history count less; none: all count alike |
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FavouriteGenresConfig {
     /// The number of items after which an item of the history counts half.
     pub half_life: Option<f32>,
+}
+
+impl Default for FavouriteGenresConfig {
+    fn default() -> Self {
+        Self { half_life: Some(3.0) }
+    }
 }
 
 impl FavouriteGenresConfig {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
-use crate::layers::{FieldEmbedding, Linear, Mlp, MlpConfig, SharedColumns, TableUpdate};
+use crate::layers::{FieldEmbedding, Linear, Mlp, MlpConfig, TableUpdate};
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
 
@@ -127,14 +127,13 @@ impl RankingModel for NeuMf {
     }
 
     fn forward(&self, rows: &EncodedRows, rng: Option<&mut Rng>) -> RankingOutput {
-        let (gmf, mlp) = (self.gmf_fields.forward(rows), self.mlp_fields.forward(rows));
+        let (gmf, mlp) = (self.gmf_fields.forward(rows).values(), self.mlp_fields.forward(rows));
         let d = self.config.d_gmf;
         let [user, item] = [self.user, self.item].map(|field| gmf.clone().narrow(1, field * d, d));
-        let columns = SharedColumns::of(rows, self.config.d_mlp, 0, rng.is_some());
-        let deep = self.mlp.forward_shared(mlp.clone(), &columns, rng);
+        let embeddings = Tensor::cat(vec![gmf, mlp.values()], 1);
         RankingOutput {
-            logits: self.output.forward_parts([user * item, deep]),
-            embeddings: Tensor::cat(vec![gmf, mlp], 1),
+            logits: self.output.forward_parts([user * item, self.mlp.forward(mlp, rng)]),
+            embeddings,
         }
     }
 }

@@ -51,7 +51,8 @@ impl FavouriteGenresConfig {
 /// Recommends what is popular among the items of the genres that the history is of.
 ///
 /// Genres may be any other keys: categories, brands, authors. Who has no history, or one of items without a genre, gets no
-/// candidates; an item without a genre or that nobody chose is none. Takes 12 bytes for each genre of each item.
+/// candidates; no candidate either is an item that has no genre or that nobody chose. The model takes 12 bytes for each
+/// genre of each item.
 ///
 /// ```
 /// use recsys::models::recall::{FavouriteGenresConfig, FavouriteGenresRecaller};

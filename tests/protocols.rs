@@ -3,21 +3,29 @@
 //! `--include-ignored`.
 
 use recsys::data::{MovieLens, Split};
+use recsys::features::{EncodedRow, EncodedRows, FeatureSpace, item_texts};
 use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate, mae, rmse};
-use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
+use recsys::models::ranking::{BiasedMf, BiasedMfConfig, FeatureRanker, NeuMfConfig};
 use recsys::models::recall::{
-    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, Ials, IalsConfig,
-    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
-    SlimRecaller,
+    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig,
+    EaseRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
+    ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
 };
+use recsys::pipeline::ExhaustiveRecaller;
 use recsys::prelude::*;
+use recsys::samplers::{RankingNegatives, UniformSampler};
+use recsys::training::{RankingBatches, RankingConfig, Trainer, TrainingConfig};
 
-/// P2: ratings of at least 4, users with at least 5 of them, the last two held out.
-fn p2() -> (Interactions, Split) {
+/// P2: ratings of at least 4, users with at least 5 of them.
+fn p2_data() -> Dataset {
     let folder = MovieLens::Ml1m.find(None).expect("RECSYS_DATA_DIR names a folder that holds ml-1m");
     let data = MovieLens::Ml1m.read(folder).unwrap();
-    let data = data.filter(|rows| rows.min_value(4.0).min_per_user(5)).unwrap().compact();
-    let table = data.interactions().clone();
+    data.filter(|rows| rows.min_value(4.0).min_per_user(5)).unwrap().compact()
+}
+
+/// P2, the last two of each user held out.
+fn p2() -> (Interactions, Split) {
+    let table = p2_data().interactions().clone();
     let split = Split::leave_one_out(&table);
     (table, split)
 }
@@ -124,6 +132,63 @@ fn item_channels_on_movielens_1m() {
     ] {
         assert!(found >= target, "{model}: recall@200 {found}, the target is {target}");
     }
+}
+
+/// What is said of the films, and what is popular: channels for those of whom, or of which, little is known.
+#[test]
+#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn simple_channels_on_movielens_1m() {
+    let data = p2_data();
+    let (films, table) = (data.item_table().unwrap(), data.interactions());
+    let Split { train, validation, test, .. } = Split::leave_one_out(table);
+    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let measure = |model: &str, recaller: &dyn Recaller| recall_at_200(table, &held_out, model, 1, recaller);
+    let popularity = measure("popularity", &PopularityRecaller::fit(&train));
+    let recent = PopularityRecaller::fit_recent(&train, 300.0 * 86_400.0).unwrap();
+    let recent = measure("popularity, half-life 300 days", &recent);
+    let genres = FavouriteGenresConfig::default();
+    let genres = FavouriteGenresRecaller::fit(&train, ItemFeatures::genres(films), &genres).unwrap();
+    let genres = measure("favourite genres", &genres);
+    let words = ItemFeatures::words(&item_texts(films));
+    let content = measure("content", &ContentRecaller::fit(&words, &ContentConfig::default()).unwrap());
+    // Half of the users came within a few months, so that age tells next to nothing here.
+    assert!((recent - popularity).abs() < 0.02, "{recent}; popularity: {popularity}");
+    assert!(genres >= 0.45 && content >= 0.30, "favourite genres {genres}, content {content}");
+}
+
+/// Neural matrix factorization with four negatives for each positive, asked for the whole catalogue.
+#[test]
+#[cfg(feature = "flex")]
+#[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
+fn neu_mf_on_movielens_1m() {
+    let (table, Split { train, validation, test, .. }) = p2();
+    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (n_users, n_items) = (table.n_users(), table.n_items());
+    let sampler = UniformSampler::new(n_items).unwrap();
+    let negatives = RankingNegatives::new(&train, 4).unwrap().draw(&train, &sampler, 1).unwrap();
+    let space = FeatureSpace::default().with_field("user", n_users + 1).unwrap();
+    let space = space.with_field("item", n_items).unwrap();
+    let rows = |pairs: &mut dyn Iterator<Item = (usize, usize, f32)>| {
+        let mut rows = EncodedRows::new(space.clone(), 1);
+        for (user, item, label) in pairs {
+            let bags: [&[(u32, f32)]; 2] = [&[(user as u32, 1.0)], &[((n_users + 1 + item) as u32, 1.0)]];
+            rows.push(EncodedRow { bags: &bags, labels: &[label], ..EncodedRow::default() }).unwrap();
+        }
+        rows
+    };
+    let labelled = rows(&mut train.iter().zip(negatives.chunks(4)).flat_map(|(row, negatives)| {
+        let items = std::iter::once((row.item, 1.0)).chain(negatives.iter().map(|&item| (item, 0.0)));
+        items.map(move |(item, label)| (row.user.index(), item.index(), label))
+    }));
+    let model = NeuMfConfig::default().init(&space, 1, &Device::flex()).unwrap();
+    let batches = RankingBatches::new(labelled, 4_096, 1).unwrap();
+    let training = TrainingConfig::default().with_epochs(8).with_learning_rate(0.002);
+    let model = Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model;
+    let users = rows(&mut (0..=n_users).map(|user| (user, 0, 0.0)));
+    let items = rows(&mut (0..n_items).map(|item| (0, item, 0.0)));
+    let ranker = FeatureRanker::new(model, users, items, &["user"]).unwrap();
+    let recall = recall_at_200(&table, &held_out, "NeuMF", 1, &ExhaustiveRecaller::new(ranker, n_items));
+    assert!(recall >= 0.50, "{recall}; popularity: 0.3545");
 }
 
 #[test]

@@ -11,11 +11,14 @@ use recsys::losses::RankingLoss;
 use recsys::metrics::auc;
 use recsys::models::ranking::{
     BstConfig, DcnConfig, DcnStructure, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker,
-    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, NeuMfConfig, PleConfig,
+    WideDeepConfig,
 };
 use recsys::persistence::RankingBundle;
+use recsys::pipeline::ExhaustiveRecaller;
 use recsys::prelude::*;
 use recsys::rng::Rng;
+use recsys::samplers::{RankingNegatives, UniformSampler};
 use recsys::training::{
     Fitted, Plateau, RankingBatch, RankingBatches, RankingConfig, RankingModel, RankingObjective, RowScorer,
     Trainable, Trainer, TrainingConfig, predict,
@@ -138,6 +141,10 @@ fn what_is_planted_is_learned_by_networks_of_every_kind() {
             ..Default::default()
         };
         learned("BST", auc_of(&fit(bst.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    }
+    for table_update in [TableUpdate::Dense, TableUpdate::Sparse] {
+        let neu_mf = NeuMfConfig { d_gmf: 8, d_mlp: 8, mlp: mlp(8), table_update, ..NeuMfConfig::default() };
+        learned("NeuMF", auc_of(&fit(neu_mf.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
     }
     let norms = [HiddenNorm::None, HiddenNorm::Layer, HiddenNorm::Batch, HiddenNorm::Dice];
     for norm in norms {
@@ -385,6 +392,53 @@ fn a_users_candidates_score_as_rows_of_their_own() {
     check(WideDeepConfig::default(), &joined, &apart, &device);
     check(BstConfig::default(), &joined, &apart, &device);
     check(InteractionMlpConfig::default(), &joined, &apart, &device);
+    check(NeuMfConfig::default(), &joined, &apart, &device);
+}
+
+/// From choices alone, with negatives drawn: even users choose four in five of the even items, odd users of the odd ones;
+/// the two best of the others should be of the same kind.
+#[test]
+fn neural_collaborative_filtering_is_a_recall_channel() {
+    let chooses = |user, item| (user + item) % 2 == 0 && (user / 2 * 3 + item / 2) % 5 != 0;
+    let choices = (0..N).flat_map(|user| (0..N).map(move |item| (user, item)));
+    let choices = choices.filter(|&(user, item)| chooses(user, item));
+    let choice =
+        |(user, item)| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
+    let positives = Interactions::from_rows(N as usize, N as usize, choices.map(choice)).unwrap();
+    let sampler = UniformSampler::new(N as usize).unwrap();
+    let negatives = RankingNegatives::new(&positives, 4).unwrap().draw(&positives, &[], &sampler, 1).unwrap();
+
+    let space = FeatureSpace::default().with_field("user", N as usize + 1).unwrap();
+    let space = space.with_field("item", N as usize).unwrap();
+    let rows = |pairs: &mut dyn Iterator<Item = (u32, u32, f32)>| {
+        let mut rows = EncodedRows::new(space.clone(), 1);
+        for (user, item, label) in pairs {
+            let bags: [&[(u32, f32)]; 2] = [&[(user, 1.0)], &[(N + 1 + item, 1.0)]];
+            rows.push(EncodedRow { bags: &bags, labels: &[label], ..EncodedRow::default() }).unwrap();
+        }
+        rows
+    };
+    let groups = positives.iter().zip(negatives.chunks(4));
+    let train = rows(&mut groups.flat_map(|(row, negatives)| {
+        let negatives = negatives.iter().map(move |item| (row.user.0, item.0, 0.0));
+        std::iter::once((row.user.0, row.item.0, 1.0)).chain(negatives)
+    }));
+    let small = NeuMfConfig { d_gmf: 2, d_mlp: 2, mlp: mlp(2), ..NeuMfConfig::default() };
+    let model = small.init(&space, 1, &Device::flex()).unwrap();
+    let users = rows(&mut (0..=N).map(|user| (user, 0, 0.0)));
+    let items = rows(&mut (0..N).map(|item| (0, item, 0.0)));
+    let ranker = FeatureRanker::new(fit(model, &train).unwrap(), users, items, &["user"]).unwrap();
+    let recaller = ExhaustiveRecaller::new(ranker, N as usize);
+    let histories = Sequences::new(&positives);
+    let n_right = |user: UserId| {
+        let history = histories.items(user);
+        let query = Query::new(history).with_user(user).excluding(history.iter().copied());
+        let answer = recaller.recall(&query, 2).unwrap();
+        answer.iter().filter(|found| found.item.0 % 2 == user.0 % 2).count()
+    };
+    // By chance one in six: 4 of the 24 others.
+    let share = (0..N).map(|user| n_right(UserId(user))).sum::<usize>() as f64 / f64::from(2 * N);
+    assert!(share > 0.8, "{share}");
 }
 
 #[test]
@@ -475,6 +529,9 @@ fn settings_out_of_range_are_errors() {
     let nobody = || "nobody".to_owned();
     assert!(InteractionMlpConfig { user: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(InteractionMlpConfig { mlp: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { item: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { d_gmf: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    assert!(NeuMfConfig { d_mlp: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     let contexts = [vec![], vec![nobody()]];
     assert!(FinalMlpConfig { contexts, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(FinalMlpConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());

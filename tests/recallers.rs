@@ -7,11 +7,11 @@ use std::panic::catch_unwind;
 use common::check_recaller;
 use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::models::recall::{
-    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, Ials, IalsConfig,
-    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig,
-    SlimRecaller,
+    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig,
+    EaseRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
+    ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
 };
-use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
+use recsys::pipeline::{Channel, ChannelConfig, ExhaustiveRecaller, Fusion, FusionMethod};
 use recsys::prelude::*;
 
 fn interactions(n_items: usize) -> Interactions {
@@ -31,6 +31,50 @@ fn popularity() {
         let table = interactions(n_items);
         check_recaller(&PopularityRecaller::fit(&table), n_items);
         check_recaller(&PopularityRecaller::fit_values(&table).unwrap(), n_items);
+        check_recaller(&PopularityRecaller::fit_recent(&table, 50.0).unwrap(), n_items);
+    }
+}
+
+/// Two or three of five categories each; some twice.
+fn categories(n_items: usize) -> ItemFeatures {
+    let of_item = |item: u32| [item % 5, (item + 1) % 5, item * item % 5];
+    ItemFeatures::new(5, (0..n_items as u32).map(of_item)).unwrap()
+}
+
+#[test]
+fn content() {
+    for n_items in [8, 40] {
+        let content = ContentRecaller::fit(&categories(n_items), &ContentConfig::default()).unwrap();
+        check_recaller(&content, n_items);
+    }
+}
+
+/// An item without any interaction is found by what is said of it, and by nothing else.
+#[test]
+fn content_finds_what_nobody_chose_yet() {
+    let films = ItemFeatures::words(&["Space Horror", "Space Opera", "Court Drama", "Horror in Space"]);
+    let history = [ItemId(0)];
+    let query = Query::new(&history).excluding(history);
+    let row = |user, item| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
+    let train = Interactions::from_rows(2, 4, [row(0, 0), row(0, 1), row(1, 0), row(1, 2)]).unwrap();
+    assert!(train.items().iter().all(|&item| item != ItemId(3)));
+    let content = ContentRecaller::fit(&films, &ContentConfig::default()).unwrap();
+    let found = content.recall(&query, 9).unwrap();
+    assert_eq!(found.iter().map(|found| found.item.0).collect::<Vec<_>>(), [3, 1]);
+    let knn = ItemKnnRecaller::fit(&train, &ItemKnnConfig::default()).unwrap();
+    assert!(knn.recall(&query, 9).unwrap().iter().all(|found| found.item != ItemId(3)));
+}
+
+#[test]
+fn favourite_genres() {
+    for n_items in [8, 40] {
+        let genres = ItemFeatures::new(3, (0..n_items as u32).map(|item| [item % 3])).unwrap();
+        for half_life in [None, Some(2.0)] {
+            let config = FavouriteGenresConfig { half_life };
+            let fitted =
+                FavouriteGenresRecaller::fit(&interactions(n_items), genres.clone(), &config).unwrap();
+            check_recaller(&fitted, n_items);
+        }
     }
 }
 
@@ -136,6 +180,37 @@ fn matrix_factorizations() {
 }
 
 #[test]
+fn any_ranker_as_a_channel() {
+    for n_items in [8, 40, 5_000] {
+        let ratings = BiasedMf::fit(&interactions(n_items), &BiasedMfConfig::default()).unwrap();
+        let recaller = ExhaustiveRecaller::new(ratings.clone(), n_items);
+        check_recaller(&recaller, n_items);
+        assert!(ExhaustiveRecaller::new(ratings, n_items + 1).recall(&Query::default(), 1).is_err());
+        let json = serde_json::to_string(&recaller).unwrap();
+        assert!(serde_json::from_str::<ExhaustiveRecaller<BiasedMf>>(&json).unwrap() == recaller);
+    }
+}
+
+/// A ranker that answers this whatever it is asked.
+#[derive(Debug)]
+struct Says(Vec<f32>);
+
+impl Ranker for Says {
+    fn score(&self, _: &Query<'_>, _: &[ItemId]) -> Result<Vec<f32>> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn a_ranker_that_breaks_its_promise_is_an_error_of_its_channel() {
+    let recall =
+        |scores: &[f32]| ExhaustiveRecaller::new(Says(scores.to_vec()), 2).recall(&Query::default(), 2);
+    assert_eq!(recall(&[0.5, 1.0]).unwrap()[0], Candidate::new(ItemId(1), 1.0));
+    assert!(recall(&[0.5]).unwrap_err().to_string().contains("number of scores"));
+    assert!(matches!(recall(&[0.5, f32::NAN]).unwrap_err().kind(), ErrorKind::NonFinite { .. }));
+}
+
+#[test]
 fn fusion() {
     for n_items in [8, 40] {
         let table = interactions(n_items);
@@ -184,9 +259,16 @@ fn no_model_panics_on_extreme_tables() {
         let n_items = table.n_items();
         let by_value = IalsConfig { by_value: true, n_factors: 3, ..IalsConfig::default() };
         let boxed = |recaller: Result<Box<dyn Recaller>>| recaller.ok();
+        let genres = ItemFeatures::new(2, (0..n_items as u32).map(|item| [item % 2])).unwrap();
         let rated = BiasedMf::fit(&table, &BiasedMfConfig::default());
         let fitted = [
             Some(Box::new(PopularityRecaller::fit(&table)) as Box<dyn Recaller>),
+            boxed(PopularityRecaller::fit_recent(&table, 1e-300).map(|x| Box::new(x) as _)),
+            boxed(ContentRecaller::fit(&genres, &ContentConfig::default()).map(|x| Box::new(x) as _)),
+            boxed(
+                FavouriteGenresRecaller::fit(&table, genres, &FavouriteGenresConfig::default())
+                    .map(|x| Box::new(x) as _),
+            ),
             boxed(ItemKnnRecaller::fit(&table, &ItemKnnConfig::default()).map(|x| Box::new(x) as _)),
             boxed(
                 CoVisitationRecaller::fit(&table, &CoVisitationConfig::default()).map(|x| Box::new(x) as _),

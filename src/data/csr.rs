@@ -122,6 +122,15 @@ impl<R: Copy + Into<usize>, T> Csr<R, T> {
         &self.entries
     }
 
+    /// The row of each entry.
+    pub(super) fn row_of_each_entry(&self) -> Vec<R>
+    where
+        R: From<u32>,
+    {
+        let row = |(row, entries): (u32, &[T])| std::iter::repeat_n(R::from(row), entries.len());
+        (0..).zip(self.rows()).flat_map(row).collect()
+    }
+
     /// Where each row begins in [`entries`](Self::entries), and at last where the last one ends.
     pub fn offsets(&self) -> &[usize] {
         &self.offsets

@@ -18,9 +18,8 @@ impl Incidence {
             items
         };
         let items: Csr<UserId, ItemId> = Csr::from_rows(by_user.rows().map(distinct));
-        let pairs = items.rows().zip(0..).flat_map(|(items, user)| items.iter().map(move |_| UserId(user)));
-        let pairs: Vec<UserId> = pairs.collect();
-        let users = Csr::group(interactions.n_items(), items.entries(), |pair| pairs[pair]);
+        let owners = items.row_of_each_entry();
+        let users = Csr::group(interactions.n_items(), items.entries(), |pair| owners[pair]);
         Self { items, users }
     }
 

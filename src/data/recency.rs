@@ -1,6 +1,3 @@
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
-
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 
@@ -24,13 +21,6 @@ pub(crate) fn check_half_life(field: &'static str, half_life: Option<f32>) -> Re
         }
         _ => Ok(()),
     }
-}
-
-/// Reads a half-life that was saved with a model.
-pub(crate) fn deserialize_half_life<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f32>, D::Error> {
-    let half_life = Option::deserialize(input)?;
-    check_half_life("half_life", half_life).map_err(D::Error::custom)?;
-    Ok(half_life)
 }
 
 #[cfg(test)]

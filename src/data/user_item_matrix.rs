@@ -37,10 +37,7 @@ impl UserItemMatrix {
         let by_user: Csr<UserId, _> = Csr::from_rows(rows.rows().map(merged));
         let entries = by_user.entries();
         let items: Vec<ItemId> = entries.iter().map(|entry| entry.0).collect();
-        let mut users = vec![UserId(0); entries.len()];
-        for (user, bounds) in by_user.offsets().windows(2).enumerate() {
-            users[bounds[0]..bounds[1]].fill(UserId(user as u32));
-        }
+        let users = by_user.row_of_each_entry();
         let by_item = Csr::group(interactions.n_items(), &items, |at| (users[at], entries[at].1));
         Self { by_user, by_item }
     }

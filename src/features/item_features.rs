@@ -1,5 +1,8 @@
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::text_terms::words;
 use crate::data::{Interactions, ItemTable};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::features::ItemVectors;
@@ -74,6 +77,30 @@ impl ItemFeatures {
             vectors: None,
             cold: Vec::new(),
         }
+    }
+
+    /// The words of each item's text: of its title and genres ([`item_texts`](crate::features::item_texts)), its tags, a
+    /// description. A word is the longest run of letters, digits and `_`, lower-cased; an item has one as often as its
+    /// text, and words are numbered as they first come.
+    ///
+    /// ```
+    /// use recsys::prelude::*;
+    ///
+    /// let words = ItemFeatures::words(&["Alien 1979", "Aliens 1986", "Alien vs. Alien"]);
+    /// assert_eq!(words.n_features(), 5);
+    /// assert_eq!(words.get(ItemId(2)), Some(&[0, 4, 0][..]));
+    /// ```
+    pub fn words<S: AsRef<str>>(texts: &[S]) -> Self {
+        let mut ids = HashMap::new();
+        let mut items = Self::none(0);
+        for text in texts {
+            for word in words(&text.as_ref().to_lowercase()) {
+                let new = ids.len() as u32;
+                items.features.push(*ids.entry(word.to_owned()).or_insert(new));
+            }
+            items.offsets.push(items.features.len());
+        }
+        Self { n_features: ids.len(), ..items }
     }
 
     /// `n_items` items of which nothing is known.

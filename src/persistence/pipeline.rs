@@ -14,8 +14,8 @@ use crate::ids::{ItemId, UserId};
 use crate::models::reranking::Blend;
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter, Registry};
 use crate::pipeline::{
-    Candidate, Channel, ChannelConfig, Fusion, FusionMethod, Pipeline, Query, Ranker, Recaller, Reranker,
-    Work,
+    Candidate, Channel, ChannelConfig, ExhaustiveRecaller, Fusion, FusionMethod, Pipeline, Query, Ranker,
+    Recaller, Reranker, Work,
 };
 
 const KIND: &str = "pipeline";
@@ -25,7 +25,8 @@ const FEATURES: &str = "features.cbor";
 const STAGES: &str = "stages.json";
 const CHANNELS: &str = "channels.json";
 const WEIGHTS: &str = "weights.json";
-/// The folder of a blend's ranker.
+const N_ITEMS: &str = "n_items.json";
+/// The folder of the ranker within a stage.
 const RANKER: &str = "ranker";
 /// The folder of the channels.
 const RECALL: &str = "recall";
@@ -334,5 +335,18 @@ impl Part for Blend<Arc<dyn Ranker>> {
     fn read(reader: &PartReader<'_>) -> Result<Self> {
         let ranker = reader.registry().rankers().read(RANKER, reader)?;
         Self::new(ranker.into(), reader.files().read_json(WEIGHTS)?)
+    }
+}
+
+/// Of a ranker of any registered type.
+impl Part for ExhaustiveRecaller<Arc<dyn Ranker>> {
+    fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
+        writer.files().write_json(N_ITEMS, &self.n_items())?;
+        writer.registry().rankers().write(RANKER, self.ranker().as_ref(), writer)
+    }
+
+    fn read(reader: &PartReader<'_>) -> Result<Self> {
+        let ranker = reader.registry().rankers().read(RANKER, reader)?;
+        Ok(Self::new(ranker.into(), reader.files().read_json(N_ITEMS)?))
     }
 }

@@ -8,7 +8,7 @@ use crate::features::{EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore};
 use crate::models::ranking::{
     Bst, BstConfig, Dcn, DcnConfig, DeepFm, DeepFmConfig, Din, DinConfig, Esmm, EsmmConfig, FeatureRanker,
     FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
-    Mmoe, MmoeConfig, Ple, PleConfig, WideDeep, WideDeepConfig,
+    Mmoe, MmoeConfig, NeuMf, NeuMfConfig, Ple, PleConfig, WideDeep, WideDeepConfig,
 };
 use crate::persistence::part::{read_weights, write_weights};
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
@@ -148,6 +148,7 @@ networks_are_parts!(
     InteractionMlp: InteractionMlpConfig,
     Logistic: LogisticConfig,
     Mmoe: MmoeConfig,
+    NeuMf: NeuMfConfig,
     Ple: PleConfig,
     WideDeep: WideDeepConfig
 );

@@ -6,16 +6,16 @@ use crate::error::{Error, Location, Result};
 #[cfg(feature = "gbdt")]
 use crate::models::ranking::Gbdt;
 use crate::models::ranking::{
-    BiasedMf, Bst, Dcn, DeepFm, Din, Esmm, FeatureRanker, FinalMlp, Fm, InteractionMlp, Logistic, Mmoe, Ple,
-    WideDeep,
+    BiasedMf, Bst, Dcn, DeepFm, Din, Esmm, FeatureRanker, FinalMlp, Fm, InteractionMlp, Logistic, Mmoe,
+    NeuMf, Ple, WideDeep,
 };
 use crate::models::recall::{
-    BprMf, CoVisitationRecaller, EaseRecaller, EmbeddingRecaller, Ials, ItemKnnRecaller, PopularityRecaller,
-    Sasrec, SessionKnnRecaller, SlimRecaller, TwoTower,
+    BprMf, CoVisitationRecaller, ContentRecaller, EaseRecaller, EmbeddingRecaller, FavouriteGenresRecaller,
+    Ials, ItemKnnRecaller, PopularityRecaller, Sasrec, SessionKnnRecaller, SlimRecaller, TwoTower,
 };
 use crate::models::reranking::{Blend, Calibration, Dpp, Mmr, PopularityDebias, Rules};
 use crate::persistence::{Part, PartReader, PartWriter};
-use crate::pipeline::{AnyStage, Fusion, Ranker, Recaller, Reranker};
+use crate::pipeline::{AnyStage, ExhaustiveRecaller, Fusion, Ranker, Recaller, Reranker};
 
 const KIND: &str = "kind.json";
 
@@ -67,7 +67,10 @@ impl Default for Registry {
         let recallers: Vec<Kind<dyn Recaller>> = vec![
             kind!(BprMf, "bpr_mf"),
             kind!(CoVisitationRecaller, "co_visitation"),
+            kind!(ContentRecaller, "content"),
             kind!(EaseRecaller, "ease"),
+            kind!(ExhaustiveRecaller<Arc<dyn Ranker>>, "exhaustive"),
+            kind!(FavouriteGenresRecaller, "favourite_genres"),
             kind!(Fusion, "fusion"),
             kind!(Ials, "ials"),
             kind!(EmbeddingRecaller<Ials>, "ials_index"),
@@ -92,6 +95,7 @@ impl Default for Registry {
             kind!(FeatureRanker<InteractionMlp>, "interaction_mlp"),
             kind!(FeatureRanker<Logistic>, "logistic"),
             kind!(FeatureRanker<Mmoe>, "mmoe"),
+            kind!(FeatureRanker<NeuMf>, "neu_mf"),
             kind!(FeatureRanker<Ple>, "ple"),
             kind!(FeatureRanker<WideDeep>, "wide_deep"),
         ];

@@ -2,6 +2,7 @@
 
 mod candidate;
 mod channel;
+mod exhaustive;
 mod fusion;
 mod fusion_method;
 mod greedy;
@@ -18,6 +19,7 @@ mod trace;
 
 pub use candidate::{Candidate, ChannelScore};
 pub use channel::{Channel, ChannelConfig};
+pub use exhaustive::ExhaustiveRecaller;
 pub use fusion::Fusion;
 pub use fusion_method::FusionMethod;
 pub(crate) use greedy::{GreedyObjective, select_greedily};

@@ -136,10 +136,9 @@ impl Work {
     }
 }
 
-/// All candidates with new scores, best first.
-fn rank(ranker: &dyn Ranker, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
-    let items: Vec<ItemId> = candidates.iter().map(|candidate| candidate.item).collect();
-    let scores = ranker.score(query, &items)?;
+/// The ranker's scores of these items, one finite score each.
+pub(super) fn scores(ranker: &dyn Ranker, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
+    let scores = ranker.score(query, items)?;
     if scores.len() != items.len() {
         let (what, expected, found) = ("number of scores", items.len(), scores.len());
         return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
@@ -148,6 +147,13 @@ fn rank(ranker: &dyn Ranker, query: &Query<'_>, candidates: &[Candidate]) -> Res
         let value = scores[index].into();
         return Err(ErrorKind::NonFinite { what: "score of a candidate", index, value }.into());
     }
+    Ok(scores)
+}
+
+/// All candidates with new scores, best first.
+fn rank(ranker: &dyn Ranker, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
+    let items: Vec<ItemId> = candidates.iter().map(|candidate| candidate.item).collect();
+    let scores = scores(ranker, query, &items)?;
     let mut ranked = candidates.to_vec();
     ranked.iter_mut().zip(scores).for_each(|(candidate, score)| candidate.score = score);
     ranked.sort_unstable_by(|a, b| by_score((a.item, a.score), (b.item, b.score)));

@@ -56,7 +56,7 @@ pub trait Ranker: AnyStage {
 }
 
 /// A ranker that several stages, or pipelines, share.
-impl<R: Ranker + ?Sized> Ranker for Arc<R> {
+impl<R: Ranker + ?Sized + 'static> Ranker for Arc<R> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
         self.as_ref().score(query, items)
     }

@@ -14,6 +14,7 @@ mod gbdt;
 mod interaction_mlp;
 mod logistic;
 mod mmoe;
+mod neu_mf;
 mod ple;
 mod wide_deep;
 
@@ -31,5 +32,6 @@ pub use gbdt::{Gbdt, GbdtConfig};
 pub use interaction_mlp::{InteractionMlp, InteractionMlpConfig};
 pub use logistic::{Logistic, LogisticConfig};
 pub use mmoe::{Mmoe, MmoeConfig};
+pub use neu_mf::{NeuMf, NeuMfConfig};
 pub use ple::{Ple, PleConfig};
 pub use wide_deep::{WideDeep, WideDeepConfig};

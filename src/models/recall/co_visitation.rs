@@ -11,10 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{
-    Interactions, ItemSimilarities, Sequences, SparseAccumulator, check_half_life, deserialize_half_life,
-    recency_weights,
-};
+use crate::data::{Interactions, ItemSimilarities, Sequences, SparseAccumulator, check_half_life};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId, UserId};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -127,12 +124,7 @@ impl CoVisitationConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CoVisitationRecaller {
-    similarities: ItemSimilarities,
-    #[serde(deserialize_with = "deserialize_half_life")]
-    half_life: Option<f32>,
-}
+pub struct CoVisitationRecaller(ItemSimilarities);
 
 impl CoVisitationRecaller {
     /// Weighs the visits near to those of each item.
@@ -150,17 +142,18 @@ impl CoVisitationRecaller {
             places.iter().map(|places| (places.len() as f64).powf(f64::from(exponent))).collect()
         };
         let (of, towards) = (norms(1.0 - config.popularity_exponent), norms(config.popularity_exponent));
-        let similarities = ItemSimilarities::compute(interactions.n_items(), |item, sums| {
-            for &(user, place) in &places[item.index()] {
-                add_visits_near(&histories, user, place, config, sums);
-            }
-            let mut top = TopK::new(config.n_neighbours);
-            for (other, weight) in sums.drain().map(|(other, weight)| (ItemId(other), weight)) {
-                top.push(other, (weight / (of[item.index()] * towards[other.index()])) as f32);
-            }
-            top.into_sorted()
-        });
-        Ok(Self { similarities, half_life: config.half_life })
+        let similarities =
+            ItemSimilarities::compute(interactions.n_items(), config.half_life, |item, sums| {
+                for &(user, place) in &places[item.index()] {
+                    add_visits_near(&histories, user, place, config, sums);
+                }
+                let mut top = TopK::new(config.n_neighbours);
+                for (other, weight) in sums.drain().map(|(other, weight)| (ItemId(other), weight)) {
+                    top.push(other, (weight / (of[item.index()] * towards[other.index()])) as f32);
+                }
+                top.into_sorted()
+            });
+        Ok(Self(similarities))
     }
 
     /// The `k` admissible items most visited close to `item`, best first.
@@ -168,7 +161,7 @@ impl CoVisitationRecaller {
     /// # Errors
     /// An item outside the catalogue.
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
-        Ok(self.similarities.nearest(item, k, filter)?.into_iter().map(Candidate::from).collect())
+        self.0.nearest(item, k, filter)
     }
 }
 
@@ -197,9 +190,8 @@ fn add_visits_near(
 
 impl Recaller for CoVisitationRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
-        query.check_items(self.similarities.n_items())?;
-        let history = recency_weights(query.history(), self.half_life);
-        Ok(self.similarities.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
+        query.check_items(self.0.n_items())?;
+        Ok(self.0.recall(query.history(), k, query.filter()))
     }
 }
 

@@ -11,10 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{
-    Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life, deserialize_half_life,
-    recency_weights,
-};
+use crate::data::{Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::kernels::SymmetricMatrix;
@@ -87,12 +84,7 @@ impl EaseConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EaseRecaller {
-    weights: ItemSimilarities,
-    #[serde(deserialize_with = "deserialize_half_life")]
-    half_life: Option<f32>,
-}
+pub struct EaseRecaller(ItemSimilarities);
 
 impl EaseRecaller {
     /// Solves for B.
@@ -120,7 +112,7 @@ impl EaseRecaller {
             return Err(Error::config("EaseConfig::l2", "enough that XᵀX + λI can be inverted", config.l2));
         };
         let diagonal: Vec<f64> = (0..n_items).map(|item| p.get(item, item)).collect();
-        let weights = ItemSimilarities::compute(n_items, |row, _| {
+        let weights = ItemSimilarities::compute(n_items, config.half_life, |row, _| {
             let weight = |item: ItemId| (-p.get(row.index(), item.index()) / diagonal[item.index()]) as f32;
             let mut largest = TopK::new(config.n_neighbours);
             for item in (0..n_items as u32).map(ItemId).filter(|&item| item != row) {
@@ -129,7 +121,7 @@ impl EaseRecaller {
             let largest = largest.into_sorted().into_iter().filter(|&(_, magnitude)| magnitude > 0.0);
             largest.map(|(item, _)| (item, weight(item))).collect()
         });
-        Ok(Self { weights, half_life: config.half_life })
+        Ok(Self(weights))
     }
 
     /// The `k` admissible items that `item` alone predicts most, best first.
@@ -137,15 +129,14 @@ impl EaseRecaller {
     /// # Errors
     /// An item outside the catalogue.
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
-        Ok(self.weights.nearest(item, k, filter)?.into_iter().map(Candidate::from).collect())
+        self.0.nearest(item, k, filter)
     }
 }
 
 impl Recaller for EaseRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
-        query.check_items(self.weights.n_items())?;
-        let history = recency_weights(query.history(), self.half_life);
-        Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
+        query.check_items(self.0.n_items())?;
+        Ok(self.0.recall(query.history(), k, query.filter()))
     }
 }
 

@@ -15,9 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{
-    Incidence, Interactions, ItemSimilarities, check_half_life, deserialize_half_life, recency_weights,
-};
+use crate::data::{Incidence, Interactions, ItemSimilarities, check_half_life};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId, UserId};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -107,12 +105,7 @@ impl ItemKnnConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ItemKnnRecaller {
-    similarities: ItemSimilarities,
-    #[serde(deserialize_with = "deserialize_half_life")]
-    half_life: Option<f32>,
-}
+pub struct ItemKnnRecaller(ItemSimilarities);
 
 impl ItemKnnRecaller {
     /// Finds the items most similar to each.
@@ -131,17 +124,18 @@ impl ItemKnnRecaller {
         };
         let (of, towards) = (norms(1.0 - config.popularity_exponent), norms(config.popularity_exponent));
         let shrinkage = f64::from(config.shrinkage);
-        let similarities = ItemSimilarities::compute(interactions.n_items(), |item, sums| {
-            let mut top = TopK::new(config.n_neighbours);
-            for (other, n) in chosen.co_occurrences(item, |user| weights[user.index()], sums) {
-                if other != item {
-                    let cosine = n / (of[item.index()] * towards[other.index()]);
-                    top.push(other, (cosine * n / (n + shrinkage)) as f32);
+        let similarities =
+            ItemSimilarities::compute(interactions.n_items(), config.half_life, |item, sums| {
+                let mut top = TopK::new(config.n_neighbours);
+                for (other, n) in chosen.co_occurrences(item, |user| weights[user.index()], sums) {
+                    if other != item {
+                        let cosine = n / (of[item.index()] * towards[other.index()]);
+                        top.push(other, (cosine * n / (n + shrinkage)) as f32);
+                    }
                 }
-            }
-            top.into_sorted()
-        });
-        Ok(Self { similarities, half_life: config.half_life })
+                top.into_sorted()
+            });
+        Ok(Self(similarities))
     }
 
     /// The `k` admissible items most similar to `item`, best first.
@@ -149,15 +143,14 @@ impl ItemKnnRecaller {
     /// # Errors
     /// An item outside the catalogue.
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
-        Ok(self.similarities.nearest(item, k, filter)?.into_iter().map(Candidate::from).collect())
+        self.0.nearest(item, k, filter)
     }
 }
 
 impl Recaller for ItemKnnRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
-        query.check_items(self.similarities.n_items())?;
-        let history = recency_weights(query.history(), self.half_life);
-        Ok(self.similarities.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
+        query.check_items(self.0.n_items())?;
+        Ok(self.0.recall(query.history(), k, query.filter()))
     }
 }
 

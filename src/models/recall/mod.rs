@@ -2,8 +2,10 @@
 
 mod bpr_mf;
 mod co_visitation;
+mod content;
 mod ease;
 mod embedding;
+mod favourite_genres;
 mod ials;
 mod item_knn;
 mod popularity;
@@ -14,8 +16,10 @@ mod two_tower;
 
 pub use bpr_mf::{BprMf, BprMfConfig};
 pub use co_visitation::{CoVisitationConfig, CoVisitationRecaller};
+pub use content::{ContentConfig, ContentRecaller};
 pub use ease::{EaseConfig, EaseRecaller};
 pub use embedding::{EmbeddingRecaller, FALLBACK_CHANNEL};
+pub use favourite_genres::{FavouriteGenresConfig, FavouriteGenresRecaller};
 pub use ials::{Ials, IalsConfig};
 pub use item_knn::{ItemKnnConfig, ItemKnnRecaller};
 pub use popularity::PopularityRecaller;

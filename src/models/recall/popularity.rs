@@ -1,12 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::Interactions;
+use crate::data::{Interaction, Interactions};
 use crate::error::{Error, Location, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::pipeline::{Candidate, Query, Recaller};
 use crate::top_k::{TopK, by_score};
 
-/// Recommends to everybody what most chose: score(item) = the item's interactions / all interactions.
+/// Recommends to everybody what most chose: score(item) = the item's interactions / all interactions, as often as they
+/// happened, by their [values](Self::fit_values) or by their [age](Self::fit_recent).
 ///
 /// The baseline that every other recaller must beat, and the answer to a user of whom nothing is known.
 /// Items that nobody chose have score 0 and come last, by id.
@@ -37,6 +38,20 @@ impl PopularityRecaller {
         Self::from_weights(interactions, |_| 1.0)
     }
 
+    /// Counts the interactions of each item, older ones for less: 2^(−age / `half_life`), with the age of an interaction
+    /// the time from it to the newest of all. `half_life` is in the units of the time stamps, seconds mostly.
+    ///
+    /// # Errors
+    /// A half-life that is not a finite number above 0.
+    pub fn fit_recent(interactions: &Interactions, half_life: f64) -> Result<Self> {
+        if !(half_life > 0.0 && half_life.is_finite()) {
+            return Err(Error::config("PopularityRecaller::half_life", "a finite number above 0", half_life));
+        }
+        let newest = interactions.timestamps().iter().copied().max().unwrap_or(0);
+        let weight = |row: Interaction| (-((newest - row.timestamp) as f64) / half_life).exp2();
+        Ok(Self::from_weights(interactions, weight))
+    }
+
     /// Sums the values of each item's interactions (play counts, watched minutes) in place of counting
     /// them.
     ///
@@ -47,14 +62,12 @@ impl PopularityRecaller {
             let place = Location::memory().line(row as u64 + 1).column("value");
             return Err(Error::input(place, "a value of 0 or more", interactions.values()[row].to_string()));
         }
-        Ok(Self::from_weights(interactions, f64::from))
+        Ok(Self::from_weights(interactions, |row| row.value.into()))
     }
 
-    fn from_weights(interactions: &Interactions, weight: impl Fn(f32) -> f64) -> Self {
+    fn from_weights(interactions: &Interactions, weight: impl Fn(Interaction) -> f64) -> Self {
         let mut sums = vec![0.0; interactions.n_items()];
-        for (item, &value) in interactions.items().iter().zip(interactions.values()) {
-            sums[item.index()] += weight(value);
-        }
+        interactions.iter().for_each(|row| sums[row.item.index()] += weight(row));
         let total: f64 = sums.iter().sum();
         let share = |sum: f64| if total > 0.0 { (sum / total) as f32 } else { 0.0 };
         Self::from_scores(sums.into_iter().map(share).collect())
@@ -127,7 +140,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::Interaction;
     use crate::ids::UserId;
 
     fn table(n_items: usize, rows: &[(u32, f32)]) -> Interactions {
@@ -155,9 +167,30 @@ mod tests {
     }
 
     #[test]
+    fn older_interactions_count_less() {
+        let rows = [(0, 10), (0, 20), (1, 30), (1, 40)].map(|(item, timestamp)| Interaction {
+            user: UserId(0),
+            item: ItemId(item),
+            value: 1.0,
+            timestamp,
+        });
+        let table = Interactions::from_rows(1, 3, rows).unwrap();
+        // Weights of 1/8, 1/4, 1/2 and 1.
+        let recent = PopularityRecaller::fit_recent(&table, 10.0).unwrap();
+        assert_eq!(recent.scores(), [0.2, 0.8, 0.0]);
+        let slow = PopularityRecaller::fit_recent(&table, 1e300).unwrap();
+        assert_eq!(slow, PopularityRecaller::fit(&table));
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = PopularityRecaller::fit_recent(&table, bad).unwrap_err().to_string();
+            assert!(error.contains("PopularityRecaller::half_life"), "{error}");
+        }
+    }
+
+    #[test]
     fn no_interactions_leave_the_order_of_ids() {
         for recaller in [
             PopularityRecaller::fit(&table(3, &[])),
+            PopularityRecaller::fit_recent(&table(3, &[]), 1.0).unwrap(),
             PopularityRecaller::fit_values(&table(3, &[(1, 0.0)])).unwrap(),
         ] {
             assert_eq!(items(&recaller.recall(&Query::default(), 2).unwrap()), [0, 1]);

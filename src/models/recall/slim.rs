@@ -14,10 +14,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{
-    Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life,
-    deserialize_half_life, recency_weights,
-};
+use crate::data::{Csr, Incidence, Interactions, ItemSimilarities, SparseAccumulator, check_half_life};
 use crate::error::{Error, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -112,12 +109,7 @@ impl SlimConfig {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlimRecaller {
-    weights: ItemSimilarities,
-    #[serde(deserialize_with = "deserialize_half_life")]
-    half_life: Option<f32>,
-}
+pub struct SlimRecaller(ItemSimilarities);
 
 impl SlimRecaller {
     /// Descends for each item, in parallel.
@@ -139,7 +131,7 @@ impl SlimRecaller {
         for (item, column) in (0..).map(ItemId).zip(columns) {
             column.into_iter().for_each(|(from, weight)| rows[from.index()].push((item, weight)));
         }
-        Ok(Self { weights: ItemSimilarities::from_rows(rows), half_life: config.half_life })
+        Ok(Self(ItemSimilarities::from_rows(rows, config.half_life)))
     }
 
     /// The `k` admissible items that `item` alone predicts most, best first.
@@ -147,7 +139,7 @@ impl SlimRecaller {
     /// # Errors
     /// An item outside the catalogue.
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
-        Ok(self.weights.nearest(item, k, filter)?.into_iter().map(Candidate::from).collect())
+        self.0.nearest(item, k, filter)
     }
 }
 
@@ -224,9 +216,8 @@ impl Problem<'_> {
 
 impl Recaller for SlimRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
-        query.check_items(self.weights.n_items())?;
-        let history = recency_weights(query.history(), self.half_life);
-        Ok(self.weights.top_k(&history, k, query.filter()).into_iter().map(Candidate::from).collect())
+        query.check_items(self.0.n_items())?;
+        Ok(self.0.recall(query.history(), k, query.filter()))
     }
 }
 
@@ -305,7 +296,7 @@ mod tests {
     fn sparsity_rises_with_the_penalty() {
         let rows: Vec<(u32, u32)> =
             (0..8).flat_map(|user| [(user, user % 6), (user, user * user % 6), (user, 1)]).collect();
-        let n_weights = |l1| SlimRecaller::fit(&table(&rows), &config(l1, 0.5, true)).unwrap().weights;
+        let n_weights = |l1| SlimRecaller::fit(&table(&rows), &config(l1, 0.5, true)).unwrap();
         let n_weights = |l1| serde_json::to_value(n_weights(l1)).unwrap()["items"].as_array().unwrap().len();
         assert!(n_weights(0.0) > n_weights(1.0) && n_weights(1.0) > n_weights(5.0));
         assert_eq!(n_weights(8.0), 0);

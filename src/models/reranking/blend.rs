@@ -132,7 +132,7 @@ impl<R: Ranker> Blend<R> {
     }
 }
 
-impl<R: Ranker> Reranker for Blend<R> {
+impl<R: Ranker + 'static> Reranker for Blend<R> {
     fn rerank(&self, query: &Query<'_>, mut ranked: Vec<Candidate>, k: usize) -> Result<Vec<Candidate>> {
         let scores = scores(&self.ranker, query, &ranked)?;
         for (candidate, [before, ranker]) in ranked.iter_mut().zip(scores) {

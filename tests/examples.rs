@@ -218,7 +218,7 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert!(shown(&stdout).len() == 11 && shown(&loaded) == shown(&stdout), "{stdout}{loaded}");
 
     let report = report(folder.path());
-    assert_eq!(report["channels"].as_array().unwrap().len(), 7);
+    assert_eq!(report["channels"].as_array().unwrap().len(), 9);
     let weights: Vec<f64> =
         report["weights"].as_object().unwrap().values().map(|weight| weight.as_f64().unwrap()).collect();
     assert!(weights.len() == 7 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");

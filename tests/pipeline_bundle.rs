@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recsys::features::{
@@ -11,18 +12,21 @@ use recsys::features::{
 };
 use recsys::models::ranking::{
     BiasedMf, BiasedMfConfig, BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker,
-    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, PleConfig, WideDeepConfig,
+    FinalMlpConfig, FmConfig, InteractionMlpConfig, LogisticConfig, MmoeConfig, NeuMfConfig, PleConfig,
+    WideDeepConfig,
 };
 use recsys::models::recall::{
-    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller,
-    EmbeddingRecaller, Ials, IalsConfig, ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SasrecConfig,
-    SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller, TwoTowerConfig,
+    BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig,
+    EaseRecaller, EmbeddingRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig,
+    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, SasrecConfig, SessionKnnConfig, SessionKnnRecaller,
+    SlimConfig, SlimRecaller, TwoTowerConfig,
 };
 use recsys::models::reranking::{
-    Calibration, CalibrationConfig, Cap, Dpp, Freshness, Mmr, PopularityDebias, Rules, RulesConfig,
+    Blend, BlendWeights, Calibration, CalibrationConfig, Cap, Dpp, Freshness, Mmr, PopularityDebias, Rules,
+    RulesConfig,
 };
 use recsys::persistence::{Part, PartReader, PartWriter, PipelineBundle, Registry, RowFeatures};
-use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod, PipelineBuilder};
+use recsys::pipeline::{Channel, ChannelConfig, ExhaustiveRecaller, Fusion, FusionMethod, PipelineBuilder};
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::training::{RankingConfig, RowScorer};
@@ -89,6 +93,10 @@ fn channels() -> Vec<Channel> {
     let knn = ItemKnnRecaller::fit(&train, &ItemKnnConfig::default()).unwrap();
     let co_visitation = CoVisitationRecaller::fit(&train, &CoVisitationConfig::default()).unwrap();
     let sessions = SessionKnnRecaller::fit(&train, &SessionKnnConfig::default()).unwrap();
+    let content = ContentRecaller::fit(&genres(), &ContentConfig::default()).unwrap();
+    let favourites =
+        FavouriteGenresRecaller::fit(&train, genres(), &FavouriteGenresConfig::default()).unwrap();
+    let any_ranker: Arc<dyn Ranker> = Arc::new(network(FmConfig::default(), 15));
     let weighted = ChannelConfig::new("a name with / and ..", 30).with_weight(0.1).with_quota(2);
     vec![
         Channel::new(weighted, popularity()),
@@ -103,6 +111,9 @@ fn channels() -> Vec<Channel> {
         channel("sasrec", sasrec()),
         channel("two_tower", two_tower()),
         channel("inner", Box::new(inner)),
+        channel("content", Box::new(content)),
+        channel("favourite_genres", Box::new(favourites)),
+        channel("exhaustive", Box::new(ExhaustiveRecaller::new(any_ranker, N_ITEMS))),
     ]
 }
 
@@ -155,6 +166,7 @@ fn with_rankers(builder: PipelineBuilder) -> PipelineBuilder {
         .rank("wide_deep", network(WideDeepConfig::default(), 3), 36)
         .rank("deep_fm", network(DeepFmConfig::default(), 4), 35)
         .rank("dcn", network(DcnConfig::default(), 5), 34)
+        .rank("neu_mf", network(NeuMfConfig::default(), 14), 34)
         .rank("interaction_mlp", network(InteractionMlpConfig::default(), 6), 33)
         .rank("final_mlp", network(FinalMlpConfig::default(), 7), 32)
         .rank("mmoe", network(MmoeConfig::default(), 8), 31)
@@ -185,7 +197,10 @@ fn with_rerankers(builder: PipelineBuilder) -> PipelineBuilder {
         ..RulesConfig::default()
     };
     let calibration = CalibrationConfig { lambda: 0.5, ..CalibrationConfig::default() };
+    let any_ranker: Arc<dyn Ranker> = Arc::new(network(FmConfig::default(), 16));
+    let weights = BlendWeights { score: 0.5, ranker: 2.0 };
     builder
+        .rerank("blend", Blend::new(any_ranker, weights).unwrap(), 26)
         .rerank("debias", PopularityDebias::fit(&train(), 0.2).unwrap(), 26)
         .rerank("dpp", Dpp::new(0.6, vectors()).unwrap(), 25)
         .rerank("mmr", Mmr::new(0.7, vectors()).unwrap(), 24)

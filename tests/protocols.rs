@@ -165,7 +165,7 @@ fn neu_mf_on_movielens_1m() {
     let held_out = HeldOut::test(&train, &validation, &test).unwrap();
     let (n_users, n_items) = (table.n_users(), table.n_items());
     let sampler = UniformSampler::new(n_items).unwrap();
-    let negatives = RankingNegatives::new(&train, 4).unwrap().draw(&train, &sampler, 1).unwrap();
+    let negatives = RankingNegatives::new(&train, 4).unwrap().draw(&train, &[], &sampler, 1).unwrap();
     let space = FeatureSpace::default().with_field("user", n_users + 1).unwrap();
     let space = space.with_field("item", n_items).unwrap();
     let rows = |pairs: &mut dyn Iterator<Item = (usize, usize, f32)>| {

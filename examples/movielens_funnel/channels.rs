@@ -1,11 +1,11 @@
 //! The recall channels and their fusion.
 
-use recsys::features::ItemVectors;
+use recsys::features::{ItemFeatures, ItemVectors, item_texts};
 use recsys::metrics::{Evaluation, RankingMetric};
 use recsys::models::recall::{
-    CoVisitationConfig, CoVisitationRecaller, EaseConfig, EaseRecaller, EmbeddingRecaller, Ials, IalsConfig,
-    ItemKnnConfig, ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig, SessionKnnConfig,
-    SessionKnnRecaller,
+    CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig, EaseRecaller,
+    EmbeddingRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
+    ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig, SessionKnnConfig, SessionKnnRecaller,
 };
 use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
 use recsys::prelude::*;
@@ -39,6 +39,16 @@ impl Channels {
             ("ease", Box::new(EaseRecaller::fit(train, &EaseConfig::default())?)),
             ("ials", Box::new(ials)),
         ];
+        if let Some(table) = bench.data.dataset.item_table() {
+            let genres = FavouriteGenresRecaller::fit(
+                train,
+                ItemFeatures::genres(table),
+                &FavouriteGenresConfig::default(),
+            )?;
+            recallers.push(("favourite_genres", Box::new(genres)));
+            let words = ItemFeatures::words(&item_texts(table));
+            recallers.push(("content", Box::new(ContentRecaller::fit(&words, &ContentConfig::default())?)));
+        }
         if bench.args.epochs != Some(0) {
             recallers.push(("sasrec", Box::new(fit_sasrec(bench, &sasrec::config(&bench.data))?)));
         }

@@ -221,7 +221,7 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert_eq!(report["channels"].as_array().unwrap().len(), 9);
     let weights: Vec<f64> =
         report["weights"].as_object().unwrap().values().map(|weight| weight.as_f64().unwrap()).collect();
-    assert!(weights.len() == 7 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");
+    assert!(weights.len() == 9 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");
     let recall = |metrics: &Value| metrics["recall@100"]["value"].as_f64().unwrap();
     let popularity = &report["channels"][0];
     assert!(
@@ -233,10 +233,10 @@ fn channels_are_fused_and_held_out_items_followed() {
     let retention = |stage: usize| stages[stage]["retention"]["value"].as_f64().unwrap();
     assert!(retention(0) >= retention(1) && retention(1) > 0.0);
     let studies = &report["studies"];
-    assert!(studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 7));
+    assert!(studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 9));
     assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 4);
-    // Seven channels, their fusion and the funnel.
-    assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 9);
+    // Nine channels, their fusion and the funnel.
+    assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 11);
     // From the most diverse to the most relevant.
     let similarity = |row: &Value| row["similarity@10"].as_str().unwrap().parse::<f64>().unwrap();
     let study = studies["mmr"].as_array().unwrap();

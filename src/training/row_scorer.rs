@@ -6,6 +6,10 @@ use crate::kernels;
 use crate::layers::read;
 use crate::training::RankingModel;
 
+/// The rows of a request that one thread of the CPU scores: enough for matrix products to be worth it, few enough to stay
+/// in its cache from one layer to the next.
+const ROWS_AT_ONCE: usize = 512;
+
 /// A model that scores rows of fields: any [`RankingModel`], or one that is no network.
 pub trait RowScorer: fmt::Debug + Send + Sync + 'static {
     /// What the rows hold.
@@ -29,8 +33,7 @@ impl<M: RankingModel> RowScorer for M {
     }
 
     fn n_rows_at_once(&self) -> Option<usize> {
-        let chunk = 512;
-        self.devices().first().is_some_and(kernels::on_cpu).then_some(chunk)
+        self.devices().first().is_some_and(kernels::on_cpu).then_some(ROWS_AT_ONCE)
     }
 
     fn score_rows(&self, rows: &EncodedRows) -> Result<Vec<f32>> {

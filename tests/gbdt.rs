@@ -97,4 +97,6 @@ fn trees_answer_behind_the_ranker_as_any_model() {
     let items = [ItemId(0), ItemId(1), ItemId(8)];
     let found = ranker.score(&Query::default(), &items).unwrap();
     assert_eq!(found, items.map(|item| scores[item.index()]));
+    let requests = [(Query::default(), &items[1..]), (Query::default(), &[]), (Query::default(), &items)];
+    assert_eq!(ranker.score_batch(&requests).unwrap(), [found[1..].to_vec(), Vec::new(), found]);
 }

@@ -329,6 +329,13 @@ fn a_ranker_scores_a_users_candidates_as_the_model_scores_their_rows() {
     let stranger = ranker.score(&Query::default(), &candidates).unwrap();
     assert!(stranger.len() == 3 && stranger.iter().all(|score| score.is_finite()) && stranger != scores);
     assert!(ranker.score(&Query::default(), &[]).unwrap().is_empty());
+    let requests = [
+        (Query::new(&history).with_user(UserId(3)), &candidates[..]),
+        (Query::default(), &[]),
+        (Query::default(), &candidates[..]),
+    ];
+    assert_eq!(ranker.score_batch(&requests).unwrap(), [scores, Vec::new(), stranger]);
+    assert!(ranker.score_batch(&[(Query::new(&[ItemId(N)]), &candidates[..])]).is_err());
     for query in [Query::default().with_user(UserId(N)), Query::new(&[ItemId(N)])] {
         assert!(ranker.score(&query, &candidates).is_err());
     }

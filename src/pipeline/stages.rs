@@ -53,12 +53,25 @@ pub trait Ranker: AnyStage {
     /// # Errors
     /// An id that is outside the catalogue.
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>>;
+
+    /// The scores of many requests, each as [`score`](Self::score) gives them up to rounding; models override it with one
+    /// pass.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score), for the first request that fails.
+    fn score_batch(&self, requests: &[(Query<'_>, &[ItemId])]) -> Result<Vec<Vec<f32>>> {
+        requests.iter().map(|(query, items)| self.score(query, items)).collect()
+    }
 }
 
 /// A ranker that several stages, or pipelines, share.
 impl<R: Ranker + ?Sized + 'static> Ranker for Arc<R> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
         self.as_ref().score(query, items)
+    }
+
+    fn score_batch(&self, requests: &[(Query<'_>, &[ItemId])]) -> Result<Vec<Vec<f32>>> {
+        self.as_ref().score_batch(requests)
     }
 }
 

@@ -57,10 +57,13 @@ fn ranker<C: RankingConfig>(config: &C, n_labels: usize) {
         let ranker = FeatureRanker::new(fitted.model, users, items, &["user", "text"]).unwrap();
         let ids: Vec<ItemId> = (0..N_ITEMS).map(ItemId).collect();
         let query = Query::new(&ids[3..9]).with_user(UserId(4));
+        let requests = [(Query::default(), &ids[2..5]), (query.clone(), &ids[..])];
+        let of_many = ranker.score_batch(&requests).unwrap().concat();
         vec![
             ("the losses of the epochs", losses),
             ("the probabilities of rows", probabilities),
             ("the scores of one user's candidates", ranker.score(&query, &ids).unwrap()),
+            ("the scores of two users' candidates", of_many),
         ]
     };
     agree(C::NAME, run);

@@ -75,7 +75,7 @@ fn each_stage_orders_what_the_one_before_left() {
     // Of the items 0 to 9 ranking keeps 9 to 5, of which re-ranking shows the last three, last first.
     assert_eq!(ids(&answer.items), [5, 6, 7]);
     assert_eq!(answer.items[0].score, 5.0);
-    assert_eq!(answer.items[0].channels[0].channel, "popularity");
+    assert_eq!(&*answer.items[0].channels[0].channel, "popularity");
     assert_eq!(answer.stages.iter().map(|stage| stage.n_kept).collect::<Vec<_>>(), [10, 5, 3]);
     assert!(answer.is_whole());
 }

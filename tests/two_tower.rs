@@ -375,7 +375,7 @@ fn strangers_get_what_is_popular_and_are_told() {
         answer.iter().map(|c| c.item).collect::<Vec<_>>(),
         expected.iter().map(|c| c.item).collect::<Vec<_>>()
     );
-    assert!(answer.iter().all(|c| c.channels[0].channel == FALLBACK_CHANNEL));
+    assert!(answer.iter().all(|c| *c.channels[0].channel == *FALLBACK_CHANNEL));
     let known = recaller.recall(&Query::new(&[ItemId(1)]), 3).unwrap();
     assert!(known.iter().all(|candidate| candidate.channels.is_empty()));
 }

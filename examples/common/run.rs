@@ -195,7 +195,8 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         peer_metrics.insert(peer.name.into(), serde_json::to_value(metrics)?["metrics"].take());
     }
 
-    let latency = latency(&recaller, &held_out, data.protocol)?;
+    let k = data.protocol.cutoffs().last().copied().unwrap_or(10);
+    let latency = latency(&held_out, |query| recaller.recall(query, k).map(drop))?;
     println!(
         "One query, the whole catalogue: p50 {:.0} µs, p99 {:.0} µs.\n",
         1e6 * latency[0].as_secs_f64(),
@@ -308,13 +309,12 @@ fn report(
 }
 
 /// The median and the 99th percentile of the time that one query takes, encoding and search.
-fn latency(recaller: &dyn Recaller, held_out: &HeldOut, protocol: Protocol) -> Result<[Duration; 2]> {
-    let k = protocol.cutoffs().last().copied().unwrap_or(10);
+pub fn latency(held_out: &HeldOut, mut ask: impl FnMut(&Query<'_>) -> Result<()>) -> Result<[Duration; 2]> {
     let mut times = Vec::new();
     for user in held_out.users().iter().cycle().take(2_000) {
         let query = user.query();
         let start = Instant::now();
-        recaller.recall(&query, k)?;
+        ask(&query)?;
         times.push(start.elapsed());
     }
     times.sort_unstable();

@@ -7,7 +7,7 @@ use recsys::prelude::*;
 use serde_json::{Value, json};
 
 use crate::Args;
-use crate::common::{Prepared, Protocol};
+use crate::common::{Prepared, Protocol, run};
 
 pub struct Bench {
     pub args: Args,
@@ -51,5 +51,13 @@ impl Bench {
             seed: self.args.seed,
         })?;
         Ok(json!(report)["metrics"].take())
+    }
+
+    /// How long requests take that are asked one at a time, in milliseconds: the median and the 99th percentile.
+    pub fn time_requests(&self, pipeline: &Pipeline) -> recsys::error::Result<[f64; 2]> {
+        let times = run::latency(&self.test, |query| pipeline.recommend(query).map(drop))?;
+        let [p50, p99] = times.map(|time| 1_000.0 * time.as_secs_f64());
+        println!("One request at a time, all stages: p50 {p50:.2} ms, p99 {p99:.2} ms.\n");
+        Ok([p50, p99])
     }
 }

@@ -122,6 +122,7 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     }
     let funnel = measure(&pipeline, &bench, &channels)?;
     println!("{funnel}");
+    let [p50_ms, p99_ms] = bench.time_requests(&pipeline)?;
     explain(&pipeline, &bench, user)?;
 
     let studied = Studied { bench: &bench, channels: &channels, fusion, ranked, pipeline, lessons };
@@ -145,7 +146,11 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
             "rankers": rankers.iter().map(Measured::to_json).collect::<Vec<_>>(),
             "funnel": funnel,
             "studies": studies,
-            "timings": { "total_s": start.elapsed().as_secs_f64() },
+            "timings": {
+                "total_s": start.elapsed().as_secs_f64(),
+                "request_p50_ms": p50_ms,
+                "request_p99_ms": p99_ms,
+            },
         });
         common::write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
         funnel.plot_svg(path.with_extension("svg"))?;

@@ -39,5 +39,6 @@ pub fn answer(folder: &Path, user: UserId, bench: &Bench) -> std::result::Result
     for stage in &answer.stages {
         println!("{}: {} kept in {:.2} ms", stage.name, stage.n_kept, 1_000.0 * stage.time.as_secs_f64());
     }
+    bench.time_requests(&pipeline)?;
     Ok(())
 }

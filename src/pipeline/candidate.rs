@@ -1,8 +1,8 @@
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::ids::ItemId;
 
-/// An item with its score, and the channels that brought it.
+/// An item with its score, and the channels that brought it; clones share what the channels said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The item.
@@ -12,14 +12,14 @@ pub struct Candidate {
     pub score: f32,
     /// Where it came from, so that an answer can be explained. Empty where a stage has one channel and
     /// nothing to tell.
-    pub channels: Vec<ChannelScore>,
+    pub channels: Arc<[ChannelScore]>,
 }
 
 /// What one channel said of a candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelScore {
     /// The channel's name.
-    pub channel: Cow<'static, str>,
+    pub channel: Arc<str>,
     /// Its score, on the channel's own scale.
     pub score: f32,
 }
@@ -27,12 +27,13 @@ pub struct ChannelScore {
 impl Candidate {
     /// A candidate of one unnamed channel.
     pub fn new(item: ItemId, score: f32) -> Self {
-        Self { item, score, channels: Vec::new() }
+        Self { item, score, channels: Arc::default() }
     }
 
     /// The same candidate, brought by this channel with its present score.
-    pub fn from_channel(mut self, channel: impl Into<Cow<'static, str>>) -> Self {
-        self.channels.push(ChannelScore { channel: channel.into(), score: self.score });
+    pub fn from_channel(mut self, channel: impl Into<Arc<str>>) -> Self {
+        let told = ChannelScore { channel: channel.into(), score: self.score };
+        self.channels = self.channels.iter().cloned().chain([told]).collect();
         self
     }
 }

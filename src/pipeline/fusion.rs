@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -120,24 +120,26 @@ impl Fusion {
         let pool = Pool::new(self.method, configs.zip(answers.iter().copied()));
         let mut top = TopK::new(k);
         pool.scores(weights).into_iter().for_each(|(item, score)| top.push(item, score));
-        let told = |(item, score)| Candidate { item, score, channels: self.told(&pool, item, answers) };
+        let names: Vec<Arc<str>> =
+            self.channels.iter().map(|channel| channel.config.name[..].into()).collect();
+        let told = |(item, score)| Candidate { item, score, channels: told(&names, &pool, item, answers) };
         top.into_sorted().into_iter().map(told).collect()
     }
+}
 
-    /// What the channels said of an item, and after each what its own channels said.
-    fn told(&self, pool: &Pool, item: ItemId, answers: &[&[Candidate]]) -> Vec<ChannelScore> {
-        let mut told = Vec::new();
-        for entry in pool.entries(item) {
-            let candidate = &answers[entry.channel as usize][entry.place as usize];
-            let name = &self.channels[entry.channel as usize].config.name;
-            told.push(ChannelScore { channel: Cow::Owned(name.clone()), score: candidate.score });
-            told.extend(candidate.channels.iter().map(|inner| ChannelScore {
-                channel: Cow::Owned(format!("{name}/{}", inner.channel)),
-                score: inner.score,
-            }));
-        }
-        told
+/// What the channels said of an item, and after each what its own channels said.
+fn told(names: &[Arc<str>], pool: &Pool, item: ItemId, answers: &[&[Candidate]]) -> Arc<[ChannelScore]> {
+    let mut told = Vec::with_capacity(names.len());
+    for entry in pool.entries(item) {
+        let candidate = &answers[entry.channel as usize][entry.place as usize];
+        let name = &names[entry.channel as usize];
+        told.push(ChannelScore { channel: Arc::clone(name), score: candidate.score });
+        told.extend(candidate.channels.iter().map(|inner| ChannelScore {
+            channel: format!("{name}/{}", inner.channel).into(),
+            score: inner.score,
+        }));
     }
+    told.into()
 }
 
 /// Whether a channel can change an answer.
@@ -148,7 +150,9 @@ fn is_asked(channel: &Channel) -> bool {
 impl Recaller for Fusion {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         let ask = |channel: &Channel| if is_asked(channel) { channel.recall(query) } else { Ok(Vec::new()) };
-        let answers = self.channels.iter().map(ask).collect::<Result<Vec<_>>>()?;
+        let answers: Vec<Result<Vec<Candidate>>> = self.channels.par_iter().map(ask).collect();
+        // The first error, whichever came first.
+        let answers = answers.into_iter().collect::<Result<Vec<_>>>()?;
         let answers: Vec<&[Candidate]> = answers.iter().map(Vec::as_slice).collect();
         Ok(self.fuse(&answers, &self.weights(), k))
     }

@@ -122,7 +122,7 @@ impl Pipeline {
         let Trace { orders, .. } = self.trace(query)?;
         let explained = |candidate: &Candidate| ExplainedItem {
             item: candidate.item,
-            channels: candidate.channels.clone(),
+            channels: candidate.channels.to_vec(),
             places: orders.iter().map(|order| order.place(candidate.item)).collect(),
         };
         let mut items: Vec<ExplainedItem> = orders[0].order.iter().map(explained).collect();

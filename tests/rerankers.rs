@@ -210,7 +210,7 @@ fn the_suite_finds_every_flaw() {
         }),
         ("forgets the channels", |good, query, ranked, k| {
             good.rerank(query, ranked, k).map(|mut list| {
-                list.iter_mut().for_each(|candidate| candidate.channels.clear());
+                list.iter_mut().for_each(|candidate| candidate.channels = Default::default());
                 list
             })
         }),

@@ -4,7 +4,7 @@ use crate::kernels::Bags;
 
 /// Columns of a matrix whose rows are sums of few vectors.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "read by the kernels of the CPU"))]
+#[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "read by the kernels of the CPU"))]
 pub(crate) struct RepeatedColumns {
     /// Some columns, and the vectors whose sums stand there.
     pub(crate) repeated: Vec<(Range<usize>, Range<usize>)>,

@@ -19,7 +19,7 @@ pub struct FieldVectors {
 }
 
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "read by the kernels of the CPU"))]
+#[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "read by the kernels of the CPU"))]
 struct Repeated {
     /// The vectors that some columns repeat, `[m, d]`.
     vectors: Tensor<2>,

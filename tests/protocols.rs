@@ -3,18 +3,15 @@
 //! `--include-ignored`.
 
 use recsys::data::{MovieLens, Split};
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace, item_texts};
+use recsys::features::item_texts;
 use recsys::metrics::{DatasetFacts, Experiment, HeldOut, HeldOutUser, RankingMetric, evaluate, mae, rmse};
-use recsys::models::ranking::{BiasedMf, BiasedMfConfig, FeatureRanker, NeuMfConfig};
+use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::models::recall::{
     BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig,
     EaseRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
     ItemKnnRecaller, PopularityRecaller, SessionKnnConfig, SessionKnnRecaller, SlimConfig, SlimRecaller,
 };
-use recsys::pipeline::ExhaustiveRecaller;
 use recsys::prelude::*;
-use recsys::samplers::{RankingNegatives, UniformSampler};
-use recsys::training::{RankingBatches, RankingConfig, Trainer, TrainingConfig};
 
 /// P2: ratings of at least 4, users with at least 5 of them.
 fn p2_data() -> Dataset {
@@ -161,6 +158,12 @@ fn simple_channels_on_movielens_1m() {
 #[cfg(feature = "flex")]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn neu_mf_on_movielens_1m() {
+    use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+    use recsys::models::ranking::{FeatureRanker, NeuMfConfig};
+    use recsys::pipeline::ExhaustiveRecaller;
+    use recsys::samplers::{RankingNegatives, UniformSampler};
+    use recsys::training::{RankingBatches, RankingConfig, Trainer, TrainingConfig};
+
     let (table, Split { train, validation, test, .. }) = p2();
     let held_out = HeldOut::test(&train, &validation, &test).unwrap();
     let (n_users, n_items) = (table.n_users(), table.n_items());

@@ -51,16 +51,19 @@ impl FieldEmbedding {
     /// If the rows are of another space.
     pub fn forward(&self, rows: &EncodedRows) -> FieldVectors {
         let (n_rows, n_fields) = (rows.n_rows(), rows.space().n_fields());
-        let repeated = kernels::fused(&self.table.weight()).then(|| RepeatedFields::of(rows)).flatten();
-        let mut ids = rows.ids().to_vec();
-        ids.extend(repeated.iter().flat_map(|repeated| &repeated.distinct.rows));
-        let (source, mut ids) = self.table.lookup(ids);
-        let ids_of_repeated = ids.split_off(rows.ids().len());
-
+        let mut repeated = kernels::fused(&self.table.weight()).then(|| RepeatedFields::of(rows)).flatten();
         let mut fields = Vec::with_capacity(1 + self.vectors.len());
+        let mut distinct = Vec::new();
         if n_fields > 0 {
+            let mut of_ids =
+                repeated.as_mut().map(|found| std::mem::take(&mut found.distinct)).unwrap_or_default();
+            let (source, mut ids) = self.table.lookup([rows.ids(), &of_ids.rows].concat());
+            of_ids.rows = ids.split_off(rows.ids().len());
+            if of_ids.len() > 0 {
+                distinct.push(embedding_bag(source.clone(), of_ids));
+            }
             let bags = Bags::new(rows.starts().to_vec(), ids, rows.weights().to_vec());
-            fields.push(embedding_bag(source.clone(), bags).reshape([n_rows, n_fields * self.d]));
+            fields.push(embedding_bag(source, bags).reshape([n_rows, n_fields * self.d]));
         }
         let vectors = TensorData::new(rows.vectors().to_vec(), [n_rows, rows.space().d_vectors()]);
         let vectors = Tensor::<2>::from_data(vectors, &self.table.device());
@@ -70,18 +73,11 @@ impl FieldEmbedding {
             start += dim;
         }
         let values = if fields.len() == 1 { fields.swap_remove(0) } else { Tensor::cat(fields, 1) };
-        let Some(mut repeated) = repeated else { return values.into() };
-        let first_row = |&place: &usize| {
-            let columns = (n_fields + place) * self.d;
-            values.clone().narrow(0, 0, 1).narrow(1, columns, self.d)
-        };
-        let mut vectors: Vec<Tensor<2>> = repeated.shared_vectors.iter().map(first_row).collect();
-        let mut distinct = std::mem::take(&mut repeated.distinct);
-        distinct.rows = ids_of_repeated;
-        if distinct.len() > 0 {
-            vectors.insert(0, embedding_bag(source, distinct));
+        let Some(repeated) = repeated else { return values.into() };
+        for place in &repeated.shared_vectors {
+            distinct.push(values.clone().narrow(0, 0, 1).narrow(1, (n_fields + place) * self.d, self.d));
         }
-        FieldVectors::repeating(values, Tensor::cat(vectors, 0), repeated.columns(self.d))
+        FieldVectors::repeating(values, Tensor::cat(distinct, 0), repeated.columns(self.d))
     }
 
     /// The embeddings of these ids of the table.

@@ -86,7 +86,7 @@ impl Linear {
         let mut grad_x = buffer::take(if x_needed { n * d_input } else { 0 });
         let size = n.div_ceil(MAX_PARTS).max(BLOCK);
         let n_summands = summands.map_or(0, |summands| summands.n_rows);
-        let partial = parallel::rows_of_each(n, size, [&mut grad_x], |part, [grad_x]| {
+        let mut partial = parallel::rows_of_each(n, size, [&mut grad_x], |part, [grad_x]| {
             let mut grad_w = buffer::take(if w_needed { d_input * d_output } else { 0 });
             let mut grad_b = vec![0.0; if b_needed { d_output } else { 0 }];
             let mut grad_table = buffer::take_zeroed(n_summands * d_output);
@@ -118,11 +118,10 @@ impl Linear {
             buffer::give(scratch);
             [grad_w, grad_b, grad_table]
         });
-        // Without rows there are no parts to sum.
-        let mut partial = partial;
         let mut total = |i: usize, len| {
-            let parts = partial.iter_mut().map(|parts: &mut [Vec<f32>; 3]| std::mem::take(&mut parts[i]));
+            let parts = partial.iter_mut().map(|sums: &mut [Vec<f32>; 3]| std::mem::take(&mut sums[i]));
             let mut total = parallel::sum(parts.collect());
+            // Without rows there are no parts to sum.
             total.resize(len, 0.0);
             total
         };

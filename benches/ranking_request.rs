@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use recsys::burn::tensor::Device;
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+use recsys::features::{CandidateRows, EncodedRow, EncodedRows, FeatureSpace};
 use recsys::layers::Cross;
 use recsys::models::ranking::{DcnConfig, DeepFmConfig, DinConfig, FeatureRanker};
 use recsys::prelude::*;
@@ -58,7 +58,10 @@ fn requests<C: RankingConfig<Model: 'static>>(config: &C) -> Result<Box<dyn FnMu
     let rng = &mut Rng::new(1);
     let model = config.init(&space()?, 1, &Device::flex())?;
     let user_fields = USER_FIELDS.map(|(name, _)| name);
-    let ranker = FeatureRanker::new(model, rows(N_USERS + 1, rng)?, rows(N_ITEMS, rng)?, &user_fields)?;
+    let ranker = FeatureRanker::new(
+        model,
+        CandidateRows::new(rows(N_USERS + 1, rng)?, rows(N_ITEMS, rng)?, &user_fields)?,
+    )?;
     let mut items = |n: usize| -> Vec<ItemId> { (0..n).map(|_| ItemId(rng.below(N_ITEMS) as u32)).collect() };
     let (history, candidates) = (items(N_HISTORY), items(N_CANDIDATES));
     let mut user = 0;

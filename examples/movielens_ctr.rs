@@ -21,7 +21,7 @@ use clap::{Parser, ValueEnum};
 use ctr_data::{Catalogue, CtrData, CtrSplit, USER_FIELDS, movielens};
 use device::DeviceName;
 use files::write_whole;
-use recsys::features::{DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
+use recsys::features::{CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
 use recsys::layers::{Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
 use recsys::models::ranking::{
@@ -89,6 +89,9 @@ struct Args {
     /// The width of a field's vector
     #[arg(long, default_value_t = 16)]
     d_embedding: usize,
+    /// Narrower vectors for some fields, in wide-deep, dcn and dcn-v2
+    #[arg(long, value_name = "FIELD=WIDTH", value_delimiter = ',', value_parser = field_width)]
+    field_widths: Vec<(String, usize)>,
     /// The probability of dropping a number of the field vectors and a hidden unit
     #[arg(long, default_value_t = 0.0)]
     dropout: f64,
@@ -107,6 +110,11 @@ struct Args {
     /// Draw the loss and metric curves of the last model into this file
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+}
+
+fn field_width(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').and_then(|(field, width)| Some((field.to_owned(), width.parse().ok()?)));
+    parts.ok_or_else(|| "a field and its width, as in genres=4".into())
 }
 
 /// A file for training, one for validation and one for the test.
@@ -295,13 +303,16 @@ impl Args {
         let objective = RankingObjective { l2: self.l2, ..RankingObjective::default() };
         let table_update = if self.sparse { TableUpdate::Sparse } else { TableUpdate::Dense };
         let (d_embedding, dropout) = (self.d_embedding, self.dropout);
+        let field_widths = self.field_widths.iter().cloned().collect();
         let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(dropout);
         let to_logit = MlpConfig::new(1).with_hidden([256, 128]).with_dropout(dropout);
         match model {
             ModelName::Logistic => self.fit(model, LogisticConfig { table_update, objective }, data, device),
             ModelName::Fm => self.fit(model, FmConfig { d_embedding, table_update, objective }, data, device),
             ModelName::WideDeep => {
-                let config = WideDeepConfig { d_embedding, mlp: to_logit, dropout, table_update, objective };
+                let mlp = to_logit;
+                let config =
+                    WideDeepConfig { d_embedding, field_widths, mlp, dropout, table_update, objective };
                 self.fit(model, config, data, device)
             }
             ModelName::DeepFm => {
@@ -312,6 +323,7 @@ impl Args {
                 let cross = if model == ModelName::Dcn { Cross::Vector } else { Cross::Matrix };
                 let config = DcnConfig {
                     d_embedding,
+                    field_widths,
                     cross,
                     mlp,
                     dropout,
@@ -502,7 +514,7 @@ fn latency<M: RowScorer>(model: M, catalogue: &Catalogue, seed: u64) -> Result<[
     let Catalogue { users, items, liked, .. } = catalogue;
     let known = |name: &&str| users.space().field(name).is_some();
     let user_fields: Vec<&str> = USER_FIELDS.into_iter().filter(known).collect();
-    let ranker = FeatureRanker::new(model, users.clone(), items.clone(), &user_fields)?;
+    let ranker = FeatureRanker::new(model, CandidateRows::new(users.clone(), items.clone(), &user_fields)?)?;
     let mut rng = Rng::new(seed);
     let mut times = Vec::with_capacity(REQUESTS);
     for request in 0..WARM_UP + REQUESTS {

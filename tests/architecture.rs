@@ -12,7 +12,7 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
     ("pipeline", &[], Burn::Nowhere),
     ("samplers", &["data"], Burn::Nowhere),
     ("metrics", &["data", "pipeline"], Burn::Nowhere),
-    ("features", &["data"], Burn::In("batch.rs")),
+    ("features", &["data", "pipeline"], Burn::In("batch.rs")),
     ("kernels", &[], Burn::Everywhere),
     ("layers", &["features", "kernels"], Burn::Everywhere),
     ("losses", &["kernels"], Burn::Everywhere),

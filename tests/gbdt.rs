@@ -1,7 +1,7 @@
 //! Gradient-boosted trees over the fields of a row.
 #![cfg(feature = "gbdt")]
 
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+use recsys::features::{CandidateRows, EncodedRow, EncodedRows, FeatureSpace};
 use recsys::models::ranking::{FeatureRanker, Gbdt, GbdtConfig};
 use recsys::prelude::*;
 use recsys::training::RowScorer;
@@ -93,7 +93,7 @@ fn trees_answer_behind_the_ranker_as_any_model() {
     let trees = GbdtConfig { n_trees: 20, ..GbdtConfig::default() }.fit(&rows).unwrap();
     let scores = trees.score_rows(&rows).unwrap();
     let users = rows.select(&[0]);
-    let ranker = FeatureRanker::new(trees, users, rows, &["constant"]).unwrap();
+    let ranker = FeatureRanker::new(trees, CandidateRows::new(users, rows, &["constant"]).unwrap()).unwrap();
     let items = [ItemId(0), ItemId(1), ItemId(8)];
     let found = ranker.score(&Query::default(), &items).unwrap();
     assert_eq!(found, items.map(|item| scores[item.index()]));

@@ -158,7 +158,7 @@ fn simple_channels_on_movielens_1m() {
 #[cfg(feature = "flex")]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn neu_mf_on_movielens_1m() {
-    use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+    use recsys::features::{CandidateRows, EncodedRow, EncodedRows, FeatureSpace};
     use recsys::models::ranking::{FeatureRanker, NeuMfConfig};
     use recsys::pipeline::ExhaustiveRecaller;
     use recsys::samplers::{RankingNegatives, UniformSampler};
@@ -189,7 +189,7 @@ fn neu_mf_on_movielens_1m() {
     let model = Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model;
     let users = rows(&mut (0..=n_users).map(|user| (user, 0, 0.0)));
     let items = rows(&mut (0..n_items).map(|item| (0, item, 0.0)));
-    let ranker = FeatureRanker::new(model, users, items, &["user"]).unwrap();
+    let ranker = FeatureRanker::new(model, CandidateRows::new(users, items, &["user"]).unwrap()).unwrap();
     let recall = recall_at_200(&table, &held_out, "NeuMF", 1, &ExhaustiveRecaller::new(ranker, n_items));
     assert!(recall >= 0.50, "{recall}; popularity: 0.3545");
 }

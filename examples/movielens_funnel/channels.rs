@@ -6,15 +6,16 @@ use recsys::models::recall::{
     CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig, EaseRecaller,
     EmbeddingRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
     ItemKnnRecaller, PopularityRecaller, Sasrec, SasrecConfig, SessionKnnConfig, SessionKnnRecaller,
+    TwoTower,
 };
 use recsys::pipeline::{Channel, ChannelConfig, Fusion, FusionMethod};
 use recsys::prelude::*;
-use recsys::training::FusionWeightsConfig;
+use recsys::training::{FusionWeightsConfig, RetrievalBatch, RetrievalBatches, Trainable, TrainingConfig};
 use serde_json::{Map, Value, json};
 
 use crate::bench::Bench;
 use crate::common::run::fit;
-use crate::common::{Prepared, sasrec};
+use crate::common::{Prepared, sasrec, two_tower};
 
 /// The candidates of each channel.
 const N_CANDIDATES: usize = 500;
@@ -50,6 +51,7 @@ impl Channels {
             recallers.push(("content", Box::new(ContentRecaller::fit(&words, &ContentConfig::default())?)));
         }
         if bench.args.epochs != Some(0) {
+            recallers.push(("two_tower", Box::new(fit_two_tower(bench)?)));
             recallers.push(("sasrec", Box::new(fit_sasrec(bench, &sasrec::config(&bench.data))?)));
         }
         let channel = |(name, recaller)| Channel::new(ChannelConfig::new(name, N_CANDIDATES), recaller);
@@ -66,13 +68,30 @@ impl Channels {
 /// Trains the sequence channel.
 pub fn fit_sasrec(bench: &Bench, config: &SasrecConfig) -> Result<EmbeddingRecaller<Sasrec>> {
     let (data, seed) = (&bench.data, bench.args.seed);
-    let mut training = sasrec::training(data).with_seed(seed).with_progress(true);
-    if let Some(epochs) = bench.args.epochs {
-        training = training.with_epochs(epochs);
-    }
     let model = config.init(data.dataset.n_items(), seed, &bench.device)?;
-    let fitted = fit(data, model, &sasrec::batches(data, config, seed)?, training)?;
-    EmbeddingRecaller::exact(fitted.model, Box::new(PopularityRecaller::fit(&data.split.train)))
+    let batches = sasrec::batches(data, config, seed)?;
+    fit_embeddings(bench, model, &batches, sasrec::training(data))
+}
+
+/// Trains the two-tower channel.
+fn fit_two_tower(bench: &Bench) -> Result<EmbeddingRecaller<TwoTower>> {
+    let (data, seed) = (&bench.data, bench.args.seed);
+    let model = two_tower::model(data, two_tower::LOSS, seed, &bench.device)?;
+    let batches = two_tower::batches(data, two_tower::LOSS, seed)?;
+    fit_embeddings(bench, model, &batches, two_tower::training(data))
+}
+
+/// Trains a model for as many epochs as its settings and the options allow.
+fn fit_embeddings<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
+    bench: &Bench,
+    model: M,
+    batches: &RetrievalBatches,
+    training: TrainingConfig,
+) -> Result<EmbeddingRecaller<M>> {
+    let epochs = bench.args.epochs.unwrap_or(training.epochs);
+    let training = training.with_epochs(epochs).with_seed(bench.args.seed).with_progress(true);
+    let fitted = fit(&bench.data, model, batches, training)?;
+    EmbeddingRecaller::exact(fitted.model, Box::new(PopularityRecaller::fit(&bench.data.split.train)))
 }
 
 /// The names of the recalls that [`line`] prints.

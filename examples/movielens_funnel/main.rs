@@ -19,6 +19,7 @@ mod table;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bench::Bench;
@@ -39,6 +40,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The candidates of all channels together, and the films shown.
 const N_RECALLED: usize = 1_000;
+const N_PRERANKED: usize = 100;
+const N_RANKED: usize = 20;
 const N_SHOWN: usize = 10;
 
 /// Fits recall channels on MovieLens, fuses them with weights chosen on the validation part, ranks (under p5) and re-ranks
@@ -50,7 +53,7 @@ struct Args {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceName,
-    /// Passes of SASRec over the training data at most; 0 leaves it out [default: by data set]
+    /// Passes of SASRec and the two-tower model over the training data at most; 0 leaves both out [default: by data set]
     #[arg(long)]
     epochs: Option<usize>,
     /// Passes of each ranker over its examples at most, under p5
@@ -118,7 +121,7 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let mmr = Mmr::new(bench.args.mmr, channels.vectors.clone())?;
     let pipeline = ranked.clone().rerank("mmr", mmr, N_SHOWN).build()?;
     if let Some(folder) = &bench.args.save {
-        saved::save(folder, &pipeline, &bench)?;
+        saved::save(folder, &pipeline, lessons.as_ref(), &bench)?;
     }
     let funnel = measure(&pipeline, &bench, &channels)?;
     println!("{funnel}");
@@ -200,10 +203,13 @@ fn rank(
         measured.push(Measured::new(name, ranker, &recalled, bench)?);
     }
     println!("{}", rankers::table(&measured, &recalled, bench)?);
-    let last = trained.len() - 1;
-    let [(cheap, first), (best, second)] = [&trained[0], &trained[last]];
-    let ranked = rankers::blend(recalled, cheap, first, bench, 100)?;
-    Ok((rankers::blend(ranked, best, second, bench, 20)?, Some(lessons), measured))
+    let [cheapest, .., finest] = &trained[..] else { return Ok((recalled, Some(lessons), measured)) };
+    let ranked = recalled.rank(cheapest.0, Arc::clone(&cheapest.1), N_PRERANKED).rank(
+        finest.0,
+        Arc::clone(&finest.1),
+        N_RANKED,
+    );
+    Ok((ranked, Some(lessons), measured))
 }
 
 /// The funnel of the test users, with the similarity of films as iALS sees it.

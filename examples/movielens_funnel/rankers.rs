@@ -1,20 +1,22 @@
-//! Rankers under P5: they learn from the ranking fold, with what the recallers answered there as negatives.
+//! Rankers under P5: they learn from the ranking fold, with what the recallers answered there as negatives, and read what
+//! each channel said of a film.
 
 use std::sync::Arc;
 
 use recsys::features::{
-    AggregateConfig, AggregateFeatures, CandidateRows, Column, EncodedRows, FeatureEncoder, FeatureStore,
-    ItemFeatures, Numeric, Table as Columns,
+    AggregateConfig, AggregateFeatures, CandidateRows, ChannelFeatures, Column, EncodedRows, FeatureEncoder,
+    FeatureStore, ItemFeatures, Numeric, Table as Columns,
 };
+use recsys::layers::MlpConfig;
 use recsys::losses::RankingLoss;
 use recsys::metrics::{FunnelStage, HeldOut, compare_means, evaluate_funnel};
 use recsys::models::ranking::{DeepFmConfig, DinConfig, FeatureRanker, LogisticConfig};
-use recsys::models::reranking::{Blend, BlendWeights};
+use recsys::persistence::RowFeatures;
 use recsys::pipeline::{Fusion, PipelineBuilder};
 use recsys::prelude::*;
 use recsys::training::{
-    RankingBatches, RankingConfig, RankingExamplesConfig, RankingObjective, RowScorer, Trainer,
-    TrainingConfig,
+    LearningRateSchedule, RankingBatches, RankingConfig, RankingExamples, RankingExamplesConfig,
+    RankingObjective, RowScorer, Trainer, TrainingConfig,
 };
 use serde_json::{Value, json};
 
@@ -23,76 +25,108 @@ use crate::bench::Bench;
 use crate::ctr_data::{USER_FIELDS, fields, table as columns};
 use crate::table::{Table, difference, estimate};
 
+/// The rankers of the funnel: the cheapest, and the one that reads histories.
+pub const STAGES: [&str; 2] = ["logistic", "din"];
+
 /// Positives of a step.
 const BATCH_SIZE: usize = 256;
+
+/// Of field vectors and hidden units of networks.
+const DROPOUT: f64 = 0.2;
+
+pub const LEARNING_RATE: f64 = 1e-3;
+
+/// What tells rankers who the user is, and nothing else. A user has few positives in the ranking fold, and networks learned them
+/// by heart: what a user likes is in what the channels say, and in the history.
+const IDENTITIES: [&str; 2] = ["user", "zip"];
 
 type Pairs = Vec<(Option<UserId>, Option<ItemId>)>;
 
 /// What rankers learn from.
 pub struct Lessons {
     rows: CandidateRows,
+    features: RowFeatures,
     learn: EncodedRows,
     tune: EncodedRows,
-    n_negatives: usize,
+    /// Of each negative behind a positive.
+    log_counts: Vec<f32>,
+    #[cfg_attr(not(feature = "gbdt"), allow(dead_code, reason = "networks take logarithms"))]
+    weights: Vec<f32>,
 }
 
 impl Lessons {
     /// Examples of the questions `learn`, and of those that settings are chosen by, with what `fusion` answers to them.
     pub fn new(bench: &Bench, fusion: &Fusion, learn: &HeldOut) -> Result<Self> {
-        let rows = candidate_rows(bench)?;
         let Split { train, validation, .. } = &bench.data.split;
         let known = train.iter().chain(validation.iter());
         let known = Interactions::from_rows(train.n_users(), train.n_items(), known)?;
         let config = RankingExamplesConfig { seed: bench.args.seed, ..RankingExamplesConfig::default() };
-        let encode = |questions: &HeldOut| {
-            let examples = config.draw(fusion, questions, &known)?;
-            examples.encode(questions, &rows)
-        };
-        let (learn, tune) = (encode(learn)?, encode(&bench.tune)?);
+        let [of_learn, of_tune] =
+            [learn, &bench.tune].map(|questions| config.draw(fusion, questions, &known));
+        let (of_learn, of_tune): (RankingExamples, RankingExamples) = (of_learn?, of_tune?);
+        let names =
+            fusion.channels().iter().map(|channel| channel.config()).filter(|config| config.weight > 0.0);
+        let channels = ChannelFeatures::fit(names.map(|config| &config.name), of_learn.groups().flatten())?;
+        let (rows, features) = candidate_rows(bench)?;
+        let rows = rows.with_channels(channels)?;
+        let (learn, tune) = (of_learn.encode(learn, &rows)?, of_tune.encode(&bench.tune, &rows)?);
         println!("Rankers learn from {} rows and are stopped by {}.\n", learn.n_rows(), tune.n_rows());
-        Ok(Self { n_negatives: config.n_hard + config.n_random, rows, learn, tune })
+        let (log_counts, weights) = (of_learn.log_counts().to_vec(), of_learn.weights());
+        Ok(Self { rows, features, learn, tune, log_counts, weights })
+    }
+
+    /// What makes the rows of users and films.
+    pub fn features(&self) -> &RowFeatures {
+        &self.features
     }
 
     /// Every ranker, the cheapest first.
     pub fn fit_all(&self, bench: &Bench) -> Result<Vec<(&'static str, Arc<dyn Ranker>)>> {
         let objective = self.objective();
         let logistic = LogisticConfig { objective: objective.clone(), ..LogisticConfig::default() };
-        let deep_fm = DeepFmConfig { objective: objective.clone(), dropout: 0.2, ..DeepFmConfig::default() };
-        let mut trained = vec![("logistic", self.fit(&logistic, bench)?)];
+        let mlp = MlpConfig::new(1).with_hidden([256, 128]).with_dropout(DROPOUT);
+        let deep_fm = DeepFmConfig { objective, mlp, dropout: DROPOUT, ..DeepFmConfig::default() };
+        let [cheapest, finest] = STAGES;
+        let mut trained = vec![(cheapest, self.fit(&logistic, 0.01, bench)?)];
         #[cfg(feature = "gbdt")]
         trained.push(("gbdt", self.grow(bench)?));
-        trained.push(("deep_fm", self.fit(&deep_fm, bench)?));
-        trained.push(("din", self.fit(&self.din(), bench)?));
+        trained.push(("deep_fm", self.fit(&deep_fm, LEARNING_RATE, bench)?));
+        trained.push((finest, self.fit(&self.din(), LEARNING_RATE, bench)?));
         Ok(trained)
     }
 
     /// The settings of DIN.
     pub fn din(&self) -> DinConfig {
-        DinConfig { objective: self.objective(), dropout: 0.2, ..DinConfig::default() }
+        let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(DROPOUT);
+        DinConfig { objective: self.objective(), mlp, dropout: DROPOUT, ..DinConfig::default() }
     }
 
     /// The positive among its negatives.
     fn objective(&self) -> RankingObjective {
-        let loss = RankingLoss::Softmax { n_negatives: self.n_negatives };
+        let loss = RankingLoss::SampledSoftmax { log_counts: self.log_counts.clone() };
         RankingObjective { loss, ..RankingObjective::default() }
     }
 
     /// Trains a network, and keeps the weights of the epoch that places the positives best.
-    pub fn fit<C: RankingConfig>(&self, config: &C, bench: &Bench) -> Result<Arc<dyn Ranker>>
-    where
-        C::Model: 'static,
-    {
-        let (group, seed) = (1 + self.n_negatives, bench.args.seed);
+    pub fn fit<C: RankingConfig<Model: 'static>>(
+        &self,
+        config: &C,
+        learning_rate: f64,
+        bench: &Bench,
+    ) -> Result<Arc<dyn Ranker>> {
+        let (group, seed) = (1 + self.log_counts.len(), bench.args.seed);
         let batches =
             RankingBatches::new(self.learn.clone(), BATCH_SIZE * group, seed)?.with_groups_of(group)?;
         let training = TrainingConfig::default()
             .with_epochs(bench.args.ranker_epochs)
-            .with_patience(3)
+            .with_learning_rate(learning_rate)
+            .with_schedule(LearningRateSchedule::CosineDecay { warmup_steps: 0 })
+            .with_patience(2)
             .with_seed(seed)
             .with_progress(true);
         let model = config.init(self.rows.space(), seed, &bench.device)?;
         let fitted = Trainer::new(training)?.fit(model, &batches, |model: &C::Model| {
-            Ok(vec![("mrr".into(), self.mean_reciprocal_rank(model)?)])
+            Ok(vec![("log likelihood".into(), self.log_likelihood(model)?)])
         })?;
         println!("{}\n{}\n", C::NAME, fitted.history);
         self.ranker(fitted.model)
@@ -101,39 +135,42 @@ impl Lessons {
     /// Grows trees.
     #[cfg(feature = "gbdt")]
     fn grow(&self, bench: &Bench) -> Result<Arc<dyn Ranker>> {
-        let config = recsys::models::ranking::GbdtConfig { seed: bench.args.seed, ..Default::default() };
-        let trees = config.fit(&self.learn)?;
-        println!("gbdt\n  mrr {:.4}\n", self.mean_reciprocal_rank(&trees)?);
+        let config = recsys::models::ranking::GbdtConfig {
+            learning_rate: 0.05,
+            min_child_weight: 20.0,
+            seed: bench.args.seed,
+            ..Default::default()
+        };
+        let trees = config.fit_weighted(&self.learn, &self.weights)?;
+        println!("gbdt\n  log likelihood {:.4}\n", self.log_likelihood(&trees)?);
         self.ranker(trees)
     }
 
     fn ranker(&self, model: impl RowScorer + 'static) -> Result<Arc<dyn Ranker>> {
-        let (users, items) = (self.rows.users().clone(), self.rows.items().clone());
-        Ok(Arc::new(FeatureRanker::new(model, users, items, &self.rows.user_fields())?))
+        Ok(Arc::new(FeatureRanker::new(model, self.rows.clone())?))
     }
 
-    /// Of each positive among its negatives.
-    fn mean_reciprocal_rank(&self, model: &impl RowScorer) -> Result<f64> {
+    /// The mean of ln P of each positive among all items, as its negatives tell.
+    fn log_likelihood(&self, model: &impl RowScorer) -> Result<f64> {
+        let group = 1 + self.log_counts.len();
+        let all: Vec<usize> = (0..self.tune.n_rows()).collect();
         let mut sum = 0.0;
-        let groups: Vec<usize> = (0..self.tune.n_rows()).collect();
-        let mut groups_seen = 0;
-        for part in groups.chunks(BATCH_SIZE * (1 + self.n_negatives)) {
-            let scores = model.score_rows(&self.tune.select(part))?;
-            for group in scores.chunks_exact(1 + self.n_negatives) {
-                let rank = group.iter().filter(|&&score| score >= group[0]).count();
-                sum += 1.0 / rank as f64;
-                groups_seen += 1;
+        for part in all.chunks(BATCH_SIZE * group) {
+            for scores in model.score_rows(&self.tune.select(part))?.chunks_exact(group) {
+                let negatives = scores[1..].iter().zip(&self.log_counts).map(|(score, count)| score + count);
+                let relative = negatives.map(|score| f64::from(score - scores[0]).exp());
+                sum -= (1.0 + relative.sum::<f64>()).ln();
             }
         }
-        Ok(sum / f64::from(groups_seen.max(1)))
+        Ok(sum / (self.tune.n_rows() / group).max(1) as f64)
     }
 }
 
 /// Users and films with what is known of them when the ranking fold begins: their facts, and statistics of the recall
-/// fold.
-fn candidate_rows(bench: &Bench) -> Result<CandidateRows> {
+/// fold. And what made them.
+fn candidate_rows(bench: &Bench) -> Result<(CandidateRows, RowFeatures)> {
     let (dataset, train) = (&bench.data.dataset, &bench.data.split.train);
-    let statistics = item_statistics(dataset, train)?;
+    let (store, statistics) = item_statistics(dataset, train)?;
     let names: Vec<(usize, &str)> = statistics
         .names()
         .iter()
@@ -149,6 +186,7 @@ fn candidate_rows(bench: &Bench) -> Result<CandidateRows> {
         })
     };
     let mut schema = fields(dataset);
+    schema.fields.retain(|field| !IDENTITIES.contains(&field.name.as_str()));
     for (_, name) in &names {
         schema = schema.with_field(*name, Numeric::QuantileBins { n_bins: 32 });
     }
@@ -161,11 +199,12 @@ fn candidate_rows(bench: &Bench) -> Result<CandidateRows> {
     let encode = |pairs: Pairs| encoder.encode_features(&rows_of(&pairs)?);
     let known = |name: &&str| encoder.space().field(name).is_some();
     let user_fields: Vec<&str> = USER_FIELDS.into_iter().filter(known).collect();
-    CandidateRows::new(encode(users.collect())?, encode(items.collect())?, &user_fields)
+    let rows = CandidateRows::new(encode(users.collect())?, encode(items.collect())?, &user_fields)?;
+    Ok((rows, RowFeatures { encoder, store: Some(store) }))
 }
 
-/// A row for each film, as of the end of the recall fold.
-fn item_statistics(dataset: &Dataset, train: &Interactions) -> Result<AggregateFeatures> {
+/// What the recall fold tells, and of that a row for each film, as of its end.
+fn item_statistics(dataset: &Dataset, train: &Interactions) -> Result<(FeatureStore, AggregateFeatures)> {
     let mut store = FeatureStore::new(AggregateConfig::default())?;
     if let Some(items) = dataset.item_table() {
         store = store.with_categories(&ItemFeatures::genres(items))?.with_years(items.years().to_vec())?;
@@ -173,29 +212,14 @@ fn item_statistics(dataset: &Dataset, train: &Interactions) -> Result<AggregateF
     store.replay(train)?;
     let end = train.timestamps().iter().max().map_or(0, |time| time + 1);
     let items: Vec<ItemId> = (0..dataset.n_items() as u32).map(ItemId).collect();
-    store.features(UserId(dataset.n_users() as u32), &items, end)
-}
-
-/// Puts a ranker behind a pipeline, blended with the score that candidates have there.
-pub fn blend(
-    before: PipelineBuilder,
-    name: &str,
-    ranker: &Arc<dyn Ranker>,
-    bench: &Bench,
-    n_kept: usize,
-) -> Result<PipelineBuilder> {
-    let blend = Blend::fit(Arc::clone(ranker), &before.clone().build()?, &bench.tune)?;
-    Ok(before.rerank(name, blend, n_kept))
+    let features = store.features(UserId(dataset.n_users() as u32), &items, end)?;
+    Ok((store, features))
 }
 
 /// A ranker as the only stage behind recall.
 pub struct Measured {
     name: String,
-    /// By its own score.
-    alone: FunnelStage,
-    /// With the score of recall.
-    blended: FunnelStage,
-    weights: BlendWeights,
+    stage: FunnelStage,
 }
 
 impl Measured {
@@ -205,24 +229,16 @@ impl Measured {
         recalled: &PipelineBuilder,
         bench: &Bench,
     ) -> Result<Self> {
-        let blend = Blend::fit(Arc::clone(ranker), &recalled.clone().build()?, &bench.tune)?;
-        let weights = blend.weights();
-        let alone = recalled.clone().rank(name, Arc::clone(ranker), N_SHOWN);
-        let blended = recalled.clone().rerank(name, blend, N_SHOWN);
-        let [alone, blended] = [last_stage(alone, bench)?, last_stage(blended, bench)?];
-        Ok(Self { name: name.into(), alone, blended, weights })
+        let stage = last_stage(recalled.clone().rank(name, Arc::clone(ranker), N_SHOWN), bench)?;
+        Ok(Self { name: name.into(), stage })
     }
 
-    pub fn alone(&self) -> &FunnelStage {
-        &self.alone
-    }
-
-    pub fn blended(&self) -> &FunnelStage {
-        &self.blended
+    pub fn stage(&self) -> &FunnelStage {
+        &self.stage
     }
 
     pub fn to_json(&self) -> Value {
-        json!({ "name": self.name, "alone": self.alone, "blended": self.blended, "weights": self.weights })
+        json!({ "name": self.name, "stage": self.stage })
     }
 }
 
@@ -235,29 +251,21 @@ fn last_stage(pipeline: PipelineBuilder, bench: &Bench) -> Result<FunnelStage> {
 /// Recall@10 of the rankers on the same candidates, each beside the order of recall and the ranker before it.
 pub fn table(measured: &[Measured], recalled: &PipelineBuilder, bench: &Bench) -> Result<Table> {
     let recall = last_stage(recalled.clone(), bench)?;
-    let title =
-        format!("Recall@{N_SHOWN} of the only ranker behind recall, alone and blended with recall's score");
-    let header =
-        ["ranker", "alone", "over the one before", "blended", "over the one before", "over recall", "p50 ms"];
-    let mut table = Table::new(title, header);
-    table.push([&recall.name, "", "", &estimate(&recall.recall), "", "", ""].map(String::from));
+    let header = ["ranker", "recall@10", "over the one before", "over recall", "p50 ms"];
+    let mut table = Table::new("Each ranker as the only one behind recall", header);
+    table.push([&recall.name, &estimate(&recall.recall), "", "", ""].map(String::from));
     let over = |a: &FunnelStage, b: &FunnelStage| -> Result<String> {
         let [a, b] = [hits(a, bench), hits(b, bench)];
         Ok(difference(&compare_means(&[(&a, &b)], bench.args.seed)?[0]))
     };
-    for (at, ranker) in measured.iter().enumerate() {
-        let before = at.checked_sub(1).map(|before| &measured[before]);
-        let beside = |of: fn(&Measured) -> &FunnelStage| {
-            before.map_or(Ok(String::new()), |before| over(of(ranker), of(before)))
-        };
+    for (at, Measured { name, stage }) in measured.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| &measured[before].stage);
         table.push([
-            ranker.name.clone(),
-            estimate(&ranker.alone.recall),
-            beside(Measured::alone)?,
-            estimate(&ranker.blended.recall),
-            beside(Measured::blended)?,
-            over(&ranker.blended, &recall)?,
-            format!("{:.2}", ranker.alone.p50_ms),
+            name.clone(),
+            estimate(&stage.recall),
+            before.map_or(Ok(String::new()), |before| over(stage, before))?,
+            over(stage, &recall)?,
+            format!("{:.2}", stage.p50_ms),
         ]);
     }
     Ok(table)

@@ -9,11 +9,18 @@ use recsys::prelude::*;
 
 use crate::bench::Bench;
 use crate::common::run;
+use crate::rankers::{self, Lessons};
 
-/// Writes the pipeline with the keys of users and films.
-pub fn save(folder: &Path, pipeline: &Pipeline, bench: &Bench) -> Result<()> {
+/// Writes the pipeline with the keys of users and films, and what makes the rows of its rankers.
+pub fn save(folder: &Path, pipeline: &Pipeline, lessons: Option<&Lessons>, bench: &Bench) -> Result<()> {
     let (users, items) = (bench.data.dataset.users().clone(), bench.data.dataset.items().clone());
-    PipelineBundle::new(pipeline.clone(), users, items).save(folder, &Registry::default())?;
+    let mut bundle = PipelineBundle::new(pipeline.clone(), users, items);
+    if let Some(lessons) = lessons {
+        for stage in rankers::STAGES {
+            bundle = bundle.with_features(stage, lessons.features().clone());
+        }
+    }
+    bundle.save(folder, &Registry::default())?;
     println!("Saved the pipeline to {}.\n", folder.display());
     Ok(())
 }

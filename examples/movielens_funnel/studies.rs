@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::channels::{Channels, fit_sasrec, recalls};
 use crate::common::sasrec;
-use crate::rankers::{Lessons, Measured};
+use crate::rankers::{LEARNING_RATE, Lessons, Measured};
 use crate::table::{Table, estimate};
 use crate::{N_SHOWN, measure};
 
@@ -142,21 +142,17 @@ impl Studied<'_> {
     }
 
     fn attention(&self) -> Result<Table> {
-        let mut table = Table::new(
-            "DIN as the only ranker behind recall, by its attention",
-            ["attention", "alone, recall@10", "blended, recall@10"],
-        );
+        let mut table =
+            Table::new("DIN as the only ranker behind recall, by its attention", ["attention", "recall@10"]);
         let Some(lessons) = &self.lessons else { return Ok(table) };
         let recalled =
             Pipeline::of(self.fusion.clone(), crate::N_RECALLED.min(self.bench.data.dataset.n_items()));
         for (weights, how) in [(AttentionWeights::Raw, "sum"), (AttentionWeights::Softmax, "softmax")] {
             let relu = DinConfig { weights, ..lessons.din() };
             for (config, activation) in [(relu.clone(), "ReLU"), (relu.with_dice(), "Dice")] {
-                let ranker = lessons.fit(&config, self.bench)?;
+                let ranker = lessons.fit(&config, LEARNING_RATE, self.bench)?;
                 let measured = Measured::new("din", &ranker, &recalled, self.bench)?;
-                let [alone, blended] =
-                    [measured.alone(), measured.blended()].map(|stage| estimate(&stage.recall));
-                table.push([format!("{how}, {activation}"), alone, blended]);
+                table.push([format!("{how}, {activation}"), estimate(&measured.stage().recall)]);
             }
         }
         Ok(table)

@@ -1,14 +1,50 @@
-use crate::error::{ErrorKind, Result};
-use crate::features::{EncodedRows, FeatureSpace};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::{ChannelFeatures, EncodedRows, FeatureSpace};
 use crate::ids::{ItemId, UserId};
+use crate::pipeline::Candidate;
 
 /// What is known of users and of items, encoded apart, and joined for a user and some candidates: the rows that a ranker
 /// learns from and scores.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct CandidateRows {
     users: EncodedRows,
     items: EncodedRows,
     user_fields: Vec<String>,
+    channels: Option<ChannelFeatures>,
+    /// That of the joined rows: with fields for the channels.
+    space: FeatureSpace,
+}
+
+/// [`CandidateRows`] in a file, not yet known to fit together.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    users: EncodedRows,
+    items: EncodedRows,
+    user_fields: Vec<String>,
+    channels: Option<ChannelFeatures>,
+}
+
+impl From<CandidateRows> for Saved {
+    fn from(CandidateRows { users, items, user_fields, channels, .. }: CandidateRows) -> Self {
+        Self { users, items, user_fields, channels }
+    }
+}
+
+impl TryFrom<Saved> for CandidateRows {
+    type Error = Error;
+
+    fn try_from(Saved { users, items, user_fields, channels }: Saved) -> Result<Self> {
+        let user_fields: Vec<&str> = user_fields.iter().map(String::as_str).collect();
+        let rows = Self::new(users, items, &user_fields)?;
+        match channels {
+            Some(channels) => rows.with_channels(channels),
+            None => Ok(rows),
+        }
+    }
 }
 
 impl CandidateRows {
@@ -18,48 +54,92 @@ impl CandidateRows {
     /// # Errors
     /// Rows of different spaces, no row for strangers, or a name that is no field.
     pub fn new(users: EncodedRows, items: EncodedRows, user_fields: &[&str]) -> Result<Self> {
-        let rows = Self { users, items, user_fields: user_fields.iter().map(|&name| name.into()).collect() };
-        if rows.users.n_rows() == 0 {
+        if users.n_rows() == 0 {
             let what = "number of users' rows, with one for strangers";
             return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
         }
-        rows.users.join(0, &rows.user_fields, &rows.items, &[], &[])?;
-        Ok(rows)
+        let user_fields: Vec<String> = user_fields.iter().map(|&name| name.into()).collect();
+        users.join(0, &user_fields, &items, &[], &[])?;
+        Ok(Self { space: users.space().clone(), users, items, user_fields, channels: None })
+    }
+
+    /// With fields more for what recall channels said of a candidate.
+    ///
+    /// # Errors
+    /// A field that has the name of a channel's, or channels that are there already.
+    pub fn with_channels(mut self, channels: ChannelFeatures) -> Result<Self> {
+        self.space = channels.extend(&self.space)?;
+        self.channels = Some(channels);
+        Ok(self)
     }
 
     /// What every row holds.
     pub fn space(&self) -> &FeatureSpace {
-        self.users.space()
+        &self.space
     }
 
-    /// What is known of users: a row each, and one for strangers.
+    /// What is known of users: a row each, and one for strangers. Without the channels' fields.
     pub fn users(&self) -> &EncodedRows {
         &self.users
     }
 
-    /// What is known of items: a row each.
+    /// What is known of items: a row each. Without the channels' fields.
     pub fn items(&self) -> &EncodedRows {
         &self.items
     }
 
-    /// The fields that are read of a user's row.
-    pub fn user_fields(&self) -> Vec<&str> {
-        self.user_fields.iter().map(String::as_str).collect()
+    /// The number of users with a row of their own.
+    pub fn n_users(&self) -> usize {
+        self.users.n_rows() - 1
     }
 
-    /// A row for each candidate of this user, or of a stranger, with this history, oldest first. No labels.
+    /// The number of items.
+    pub fn n_items(&self) -> usize {
+        self.items.n_rows()
+    }
+
+    /// A row for each item for this user, or for a stranger, with this history, oldest first. No labels; no channel named the
+    /// items.
     ///
     /// # Errors
     /// A user or an item that is none of those known.
-    pub fn of(&self, user: Option<UserId>, history: &[ItemId], candidates: &[ItemId]) -> Result<EncodedRows> {
+    pub fn of(&self, user: Option<UserId>, history: &[ItemId], items: &[ItemId]) -> Result<EncodedRows> {
+        let rows = self.joined(user, history, items.iter().copied())?;
+        if self.channels.is_some() { rows.extended(&self.space, |_, _, _| ()) } else { Ok(rows) }
+    }
+
+    /// As [`of`](Self::of), with what the channels said of the candidates.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_candidates(
+        &self,
+        user: Option<UserId>,
+        history: &[ItemId],
+        candidates: &[Candidate],
+    ) -> Result<EncodedRows> {
+        let rows = self.joined(user, history, candidates.iter().map(|candidate| candidate.item))?;
+        let Some(channels) = &self.channels else { return Ok(rows) };
+        let first = rows.space().n_fields();
+        rows.extended(&self.space, |row, channel, bag| {
+            channels.write_bag(&candidates[row], channel, self.space.ids(first + channel).start, bag);
+        })
+    }
+
+    fn joined(
+        &self,
+        user: Option<UserId>,
+        history: &[ItemId],
+        items: impl Iterator<Item = ItemId> + Clone,
+    ) -> Result<EncodedRows> {
         let check = |what, id: u32, bound: usize| match (id as usize) < bound {
             true => Ok(()),
             false => Err(ErrorKind::IdOutOfRange { what, id: id.into(), bound: bound as u64 }),
         };
-        let (stranger, n_items) = (self.users.n_rows() - 1, self.items.n_rows());
-        user.iter().try_for_each(|user| check("user", user.0, stranger))?;
-        history.iter().chain(candidates).try_for_each(|item| check("item", item.0, n_items))?;
-        let history: Vec<u32> = match self.space().history() {
+        user.iter().try_for_each(|user| check("user", user.0, self.n_users()))?;
+        let all = history.iter().copied().chain(items.clone());
+        all.into_iter().try_for_each(|item| check("item", item.0, self.n_items()))?;
+        let history: Vec<u32> = match self.users.space().history() {
             Some((field, max_len)) => {
                 let recent = &history[history.len().saturating_sub(max_len)..];
                 let id = |item: &ItemId| self.items.bag(item.index(), field).0.first().copied();
@@ -67,9 +147,9 @@ impl CandidateRows {
             }
             None => Vec::new(),
         };
-        let user = user.map_or(stranger, UserId::index);
-        let candidates: Vec<usize> = candidates.iter().map(|item| item.index()).collect();
-        self.users.join(user, &self.user_fields, &self.items, &candidates, &history)
+        let user = user.map_or(self.n_users(), UserId::index);
+        let items: Vec<usize> = items.map(ItemId::index).collect();
+        self.users.join(user, &self.user_fields, &self.items, &items, &history)
     }
 }
 
@@ -115,6 +195,39 @@ mod tests {
         }
         let stranger = known.of(None, &[], &ids(&[1])).unwrap();
         assert_eq!((stranger.bag(0, 0), stranger.history(0)), (known.users().bag(2, 0), &[][..]));
+    }
+
+    #[test]
+    fn candidates_bring_what_the_channels_said() {
+        let plain = rows();
+        let candidate = |item, score, rank| Candidate::new(ItemId(item), score).from_channel("knn", rank);
+        let candidates = [candidate(2, 4.0, 1), Candidate::new(ItemId(0), 1.0), candidate(1, 2.0, 62)];
+        let channels = ChannelFeatures::fit(["knn", "silent"], &candidates).unwrap();
+        let known = plain.clone().with_channels(channels.clone()).unwrap();
+        let (user, history) = (Some(UserId(1)), [ItemId(1)]);
+        let found = known.of_candidates(user, &history, &candidates).unwrap();
+        let items = candidates.each_ref().map(|candidate| candidate.item);
+        let (bare, silent) =
+            (plain.of(user, &history, &items).unwrap(), known.of(user, &history, &items).unwrap());
+        assert_eq!(plain.of_candidates(user, &history, &candidates).unwrap(), bare);
+        assert_eq!([found.space(), silent.space()], [known.space(); 2]);
+        let n = plain.space().n_fields();
+        let first = known.space().ids(n).start;
+        for (row, expected) in [vec![1.0, 1.0, 1.0], vec![], vec![0.5, -1.0, 1.0]].into_iter().enumerate() {
+            for field in 0..n {
+                assert_eq!(found.bag(row, field), bare.bag(row, field));
+                assert_eq!(silent.bag(row, field), bare.bag(row, field));
+                assert_eq!(found.is_shared(field), bare.is_shared(field));
+            }
+            assert_eq!(found.history(row), bare.history(row));
+            assert_eq!(found.bag(row, n).1, expected);
+            assert!(expected.is_empty() || found.bag(row, n).0[..2] == [first, first + 1]);
+            assert!(found.bag(row, n + 1).0.is_empty() && silent.bag(row, n).0.is_empty());
+        }
+        assert!(!found.is_shared(n) && found.is_shared(0));
+        assert!(known.clone().with_channels(channels).is_err());
+        let saved = serde_json::to_string(&known).unwrap();
+        assert_eq!(serde_json::from_str::<CandidateRows>(&saved).unwrap(), known);
     }
 
     #[test]

@@ -461,6 +461,39 @@ impl EncodedRows {
         Ok(joined)
     }
 
+    /// The same rows in a space with fields of ids more behind those of these; `write` writes the bag of a row in a new field,
+    /// counted from 0.
+    pub(super) fn extended(
+        self,
+        space: &FeatureSpace,
+        mut write: impl FnMut(usize, usize, &mut Vec<(u32, f32)>),
+    ) -> Result<Self> {
+        let (n_before, n_rows) = (self.space.n_fields(), self.n_rows());
+        let n_new = space.n_fields() - n_before;
+        let (mut starts, mut ids, mut weights) = (vec![0], Vec::new(), Vec::new());
+        starts.reserve_exact(n_rows * space.n_fields());
+        let mut bag = Vec::new();
+        for row in 0..n_rows {
+            let bags = &self.starts[row * n_before..=(row + 1) * n_before];
+            let (entries, shift) = (bags[0] as usize..bags[n_before] as usize, ids.len() as u32);
+            starts.extend(bags[1..].iter().map(|end| end - bags[0] + shift));
+            ids.extend_from_slice(&self.ids[entries.clone()]);
+            weights.extend_from_slice(&self.weights[entries]);
+            for field in 0..n_new {
+                write(row, field, &mut bag);
+                ids.extend(bag.iter().map(|&(id, _)| id));
+                weights.extend(bag.drain(..).map(|(_, weight)| weight));
+                starts.push(ids.len() as u32);
+            }
+        }
+        check_count("EncodedRows::ids", ids.len())?;
+        let mut shared = self.shared;
+        if !shared.is_empty() {
+            shared.splice(n_before..n_before, std::iter::repeat_n(false, n_new));
+        }
+        Ok(Self { space: space.clone(), starts, ids, weights, shared, ..self })
+    }
+
     /// These rows, in this order.
     ///
     /// # Panics

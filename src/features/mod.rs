@@ -3,6 +3,7 @@
 
 mod aggregate_features;
 mod candidate_rows;
+mod channel_features;
 mod delimited_tables;
 mod encoded_rows;
 mod feature_encoder;
@@ -32,6 +33,7 @@ mod text_terms;
 
 pub use aggregate_features::{AggregateConfig, AggregateFeatures};
 pub use candidate_rows::CandidateRows;
+pub use channel_features::ChannelFeatures;
 pub use delimited_tables::{DelimitedTables, TextTables};
 pub use encoded_rows::{EncodedRow, EncodedRows};
 pub use feature_encoder::FeatureEncoder;

@@ -6,7 +6,7 @@ use crate::kernels::Bags;
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "read by the kernels of the CPU"))]
 pub(crate) struct RepeatedColumns {
-    /// Some columns, and the vectors whose sums stand there.
+    /// Some columns, and the vectors whose sums stand there, or the heads of their sums.
     pub(crate) repeated: Vec<(Range<usize>, Range<usize>)>,
     /// All other columns.
     pub(crate) own: Vec<Range<usize>>,

@@ -1,9 +1,13 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels::{self, Bags};
+use crate::layers::field_vectors::take;
 use crate::layers::repeated_fields::RepeatedFields;
 use crate::layers::{Embedding, FieldVectors, Init, Linear, TableUpdate, embedding_bag};
 use crate::rng::Rng;
@@ -18,6 +22,9 @@ pub struct FieldEmbedding {
     vectors: Vec<Linear>,
     #[module(skip)]
     d: usize,
+    /// The columns of each field, those of ids before those of vectors.
+    #[module(skip)]
+    places: Vec<Range<usize>>,
 }
 
 impl FieldEmbedding {
@@ -39,19 +46,68 @@ impl FieldEmbedding {
             table: Embedding::new([space.n_ids(), d], Init::Normal { std: 0.01 }, update, rng, device),
             vectors: space.vector_dims().map(|dim| Linear::new(dim, d, rng, device)).collect(),
             d,
+            places: (0..space.n_fields() + space.vector_dims().len())
+                .map(|field| field * d..(field + 1) * d)
+                .collect(),
         })
+    }
+
+    /// With narrower vectors for these fields, by name: the first numbers of what the table holds for their ids. What a field
+    /// of few ids has to say seldom needs the width of one of many.
+    ///
+    /// # Errors
+    /// A name that is no field of the space that the vectors were made for, or a width that is not 1 to d.
+    pub fn with_widths(mut self, space: &FeatureSpace, widths: &BTreeMap<String, usize>) -> Result<Self> {
+        let mut of_fields = vec![self.d; self.places.len()];
+        for (name, &width) in widths {
+            let of_vectors = || space.vectors(name).map(|(place, _)| space.n_fields() + place);
+            let Some(field) = space.field(name).or_else(of_vectors) else {
+                return Err(Error::config("FieldEmbedding::widths", "a field of the space", name));
+            };
+            if !(1..=self.d).contains(&width) {
+                let expected = format!("1 to {} for field {name}", self.d);
+                return Err(Error::config("FieldEmbedding::widths", expected, width));
+            }
+            of_fields[field] = width;
+        }
+        let mut end = 0;
+        for (place, width) in self.places.iter_mut().zip(of_fields) {
+            *place = end..end + width;
+            end += width;
+        }
+        Ok(self)
+    }
+
+    /// The width of the vectors of all fields together.
+    pub fn width(&self) -> usize {
+        self.places.last().map_or(0, |place| place.end)
     }
 
     /// The vectors of all fields of each row, first those of ids, then those of vectors.
     ///
     /// # Shapes
-    /// - output: `[n_rows, (n_fields + n_vectors) · d]`
+    /// - output: `[n_rows, width]`, which is (n_fields + n_vectors) · d unless some are narrower
     ///
     /// # Panics
     /// If the rows are of another space.
     pub fn forward(&self, rows: &EncodedRows) -> FieldVectors {
+        let is_fused = kernels::fused(&self.table.weight());
+        self.vectors_of(rows, if is_fused { RepeatedFields::of(rows) } else { None })
+    }
+
+    /// As [`forward`](Self::forward), for layers that are not linear: what repeats is not looked for.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn values(&self, rows: &EncodedRows) -> Tensor<2> {
+        self.vectors_of(rows, None).values()
+    }
+
+    fn vectors_of(&self, rows: &EncodedRows, mut repeated: Option<RepeatedFields>) -> FieldVectors {
         let (n_rows, n_fields) = (rows.n_rows(), rows.space().n_fields());
-        let mut repeated = kernels::fused(&self.table.weight()).then(|| RepeatedFields::of(rows)).flatten();
         let mut fields = Vec::with_capacity(1 + self.vectors.len());
         let mut distinct = Vec::new();
         if n_fields > 0 {
@@ -73,11 +129,24 @@ impl FieldEmbedding {
             start += dim;
         }
         let values = if fields.len() == 1 { fields.swap_remove(0) } else { Tensor::cat(fields, 1) };
-        let Some(repeated) = repeated else { return values.into() };
-        for place in &repeated.shared_vectors {
+        for place in repeated.iter().flat_map(|repeated| &repeated.shared_vectors) {
             distinct.push(values.clone().narrow(0, 0, 1).narrow(1, (n_fields + place) * self.d, self.d));
         }
-        FieldVectors::repeating(values, Tensor::cat(distinct, 0), repeated.columns(self.d))
+        let values = if self.width() < self.places.len() * self.d {
+            let heads = self.places.iter().enumerate().map(|(field, place)| {
+                let start = field * self.d;
+                start..start + place.len()
+            });
+            take(values, &heads.collect::<Vec<_>>())
+        } else {
+            values
+        };
+        match repeated {
+            Some(repeated) => {
+                FieldVectors::repeating(values, Tensor::cat(distinct, 0), repeated.columns(&self.places))
+            }
+            None => values.into(),
+        }
     }
 
     /// The embeddings of these ids of the table.
@@ -169,12 +238,19 @@ mod tests {
     }
 
     /// The outputs of a linear layer over field vectors with two columns more, and the gradients of all weights.
-    fn run(rows: &EncodedRows, update: TableUpdate, activation: Option<Activation>) -> Vec<Vec<f32>> {
+    fn run(
+        rows: &EncodedRows,
+        update: TableUpdate,
+        activation: Option<Activation>,
+        widths: &[(&str, usize)],
+    ) -> Vec<Vec<f32>> {
         let (device, rng) = (Device::flex().autodiff(), &mut Rng::new(1));
-        let mut fields = FieldEmbedding::new(rows.space(), 4, update, rng, &device).unwrap();
+        let widths = widths.iter().map(|&(name, width)| (name.to_owned(), width)).collect();
+        let fields = FieldEmbedding::new(rows.space(), 4, update, rng, &device).unwrap();
+        let mut fields = fields.with_widths(rows.space(), &widths).unwrap();
         let table = Tensor::from_data(TensorData::new(normal(116 * 4, 3), [116, 4]), &device);
         fields.table = Embedding::from_weight(table, update);
-        let layer = Linear::new(6 * 4 + 2, 9, rng, &device);
+        let layer = Linear::new(fields.width() + 2, 9, rng, &device);
         let more = TensorData::new(normal(rows.n_rows() * 2, 2), [rows.n_rows(), 2]);
         let more = Tensor::<2>::from_data(more, &device).require_grad();
         let (loss, tape) = row_tape::record(|| {
@@ -207,13 +283,18 @@ mod tests {
 
     #[test]
     fn vectors_that_repeat_change_no_layer() {
-        for (rows, is_repeated) in [(rows(300), true), (candidates(), true), (rows(3), false)] {
-            assert_eq!(RepeatedFields::of(&rows).is_some(), is_repeated);
-            for activation in [None, Some(Activation::Relu), Some(Activation::Gelu)] {
+        let narrow = [("item", 3), ("genres", 1), ("age", 2), ("text", 3)];
+        let cases = [(rows(300), true), (candidates(), true), (rows(3), false)];
+        let activations = [None, Some(Activation::Relu), Some(Activation::Gelu)];
+        for ((rows, is_repeated), widths) in
+            cases.iter().flat_map(|case| [(case, &[][..]), (case, &narrow[..])])
+        {
+            assert_eq!(RepeatedFields::of(rows).is_some(), *is_repeated);
+            for activation in activations {
                 let [dense, sparse] = [TableUpdate::Dense, TableUpdate::Sparse].map(|update| {
                     let (found, expected) = (
-                        run(&rows, update, activation),
-                        kernels::composed(|| run(&rows, update, activation)),
+                        run(rows, update, activation, widths),
+                        kernels::composed(|| run(rows, update, activation, widths)),
                     );
                     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                         assert_eq!(found.len(), expected.len(), "{i}");
@@ -234,7 +315,9 @@ mod tests {
 
     #[test]
     fn many_rows_give_the_same_bits_on_any_number_of_threads() {
-        is_deterministic(|| run(&rows(5_000), TableUpdate::Dense, Some(Activation::Relu)).concat());
+        is_deterministic(|| {
+            run(&rows(5_000), TableUpdate::Dense, Some(Activation::Relu), &[("genres", 2)]).concat()
+        });
     }
 
     #[test]
@@ -257,6 +340,23 @@ mod tests {
         let (found, expected) = (run(), kernels::composed(run));
         assert_eq!(found.len(), 40 * 3 + 2 * 4 + 4 * 3);
         assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+    }
+
+    #[test]
+    fn narrow_fields_are_the_heads_of_wide_ones() {
+        let (rows, device) = (rows(40), Device::flex());
+        let whole =
+            FieldEmbedding::new(rows.space(), 4, TableUpdate::Dense, &mut Rng::new(1), &device).unwrap();
+        let widths = |name: &str, width| BTreeMap::from([(name.to_owned(), width)]);
+        let narrow = whole.clone().with_widths(rows.space(), &widths("genres", 1)).unwrap();
+        assert_eq!((whole.width(), narrow.width()), (24, 21));
+        let [whole_rows, narrow_rows] = [&whole, &narrow].map(|fields| read(fields.values(&rows)).unwrap());
+        for (whole, narrow) in whole_rows.chunks_exact(24).zip(narrow_rows.chunks_exact(21)) {
+            assert_eq!([&whole[..9], &whole[12..]].concat(), narrow);
+        }
+        for (name, width) in [("town", 1), ("genres", 0), ("genres", 5)] {
+            assert!(whole.clone().with_widths(rows.space(), &widths(name, width)).is_err(), "{name} {width}");
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl FieldVectors {
 }
 
 /// Some columns, one range behind another.
-fn take(x: Tensor<2>, ranges: &[Range<usize>]) -> Tensor<2> {
+pub(super) fn take(x: Tensor<2>, ranges: &[Range<usize>]) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if kernels::fused(&x) {
         let [_, width] = x.dims();

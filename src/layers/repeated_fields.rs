@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use crate::features::EncodedRows;
 use crate::kernels::{Bags, RepeatedColumns};
 
@@ -69,9 +71,9 @@ impl RepeatedFields {
         })
     }
 
-    /// The columns of these fields, each `d` wide.
-    pub(super) fn columns(self, d: usize) -> RepeatedColumns {
-        let columns = |field: usize| field * d..(field + 1) * d;
+    /// The columns of these fields, where those of all fields are `places`.
+    pub(super) fn columns(self, places: &[Range<usize>]) -> RepeatedColumns {
+        let columns = |field: usize| places[field].clone();
         let mut end = 0;
         let repeated = self.fields.iter().map(|&(field, n)| {
             end += n;
@@ -103,7 +105,7 @@ mod tests {
         }
         let found = RepeatedFields::of(&rows).unwrap();
         assert_eq!((&found.distinct.rows[..], found.shared_vectors.len()), (&[40, 41, 42][..], 0));
-        let columns = found.columns(5);
+        let columns = found.columns(&[0..5, 5..10, 10..15]);
         assert_eq!((&columns.repeated[..], &columns.own[..]), (&[(5..10, 0..3)][..], &[0..5, 10..15][..]));
         assert_eq!(columns.bags.bag(7), (&[1, 2][..], &[0.5, 0.25][..]));
 
@@ -124,7 +126,7 @@ mod tests {
         let left = ["user".to_owned(), "text".to_owned()];
         let found = RepeatedFields::of(&rows.join(1, &left, &rows, &[0, 2, 3], &[]).unwrap()).unwrap();
         assert_eq!((&found.distinct.rows[..], &found.shared_vectors[..]), (&[41, 43][..], &[0][..]));
-        let columns = found.columns(1);
+        let columns = found.columns(&[0..1, 1..2, 2..3]);
         assert_eq!(columns.repeated, [(1..2, 0..1), (2..3, 1..2)]);
         assert_eq!((columns.own.len(), &columns.own[0]), (1, &(0..1)));
         assert_eq!((columns.n_shared, columns.bags.len(), columns.bags.rows.len()), (2, 3, 0));

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::losses::{bpr, softmax_cross_entropy};
 
 /// What a ranking model minimises over rows with a logit x and a label y each.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RankingLoss {
     /// The mean over rows of −w y ln σ(x) − (1 − y) ln(1 − σ(x)).
@@ -31,6 +31,13 @@ pub enum RankingLoss {
         /// Negatives behind each positive.
         n_negatives: usize,
     },
+    /// As [`Softmax`](Self::Softmax) over all items, of which the negatives are a sample: the mean over positives x₀ of
+    /// −x₀ + ln(exp x₀ + Σ_j exp(x_j + ln c_j)), where negative j stands for c_j items (Bengio & Senécal 2008, "Adaptive importance
+    /// sampling to accelerate training of a neural probabilistic language model", eq. 11).
+    SampledSoftmax {
+        /// ln c of each of the negatives behind a positive.
+        log_counts: Vec<f32>,
+    },
 }
 
 impl Default for RankingLoss {
@@ -42,8 +49,9 @@ impl Default for RankingLoss {
 impl RankingLoss {
     /// How many rows belong together: 1, or a positive and its negatives.
     pub fn rows_per_group(&self) -> usize {
-        match *self {
+        match self {
             Self::Bpr { n_negatives } | Self::Softmax { n_negatives } => 1 + n_negatives,
+            Self::SampledSoftmax { log_counts } => 1 + log_counts.len(),
             _ => 1,
         }
     }
@@ -51,22 +59,29 @@ impl RankingLoss {
     /// Checks every range.
     ///
     /// # Errors
-    /// A weight that is not positive, γ below 0, α outside (0, 1), or no negatives.
+    /// A weight that is not positive, γ below 0, α outside (0, 1), no negatives, or a count that is not finite.
     pub fn validate(&self) -> Result<()> {
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        match *self {
-            Self::BinaryCrossEntropy { positive_weight } if !positive(positive_weight) => {
+        match self {
+            &Self::BinaryCrossEntropy { positive_weight } if !positive(positive_weight) => {
                 Err(Error::config("RankingLoss::positive_weight", "a positive number", positive_weight))
             }
-            Self::Focal { gamma, .. } if !(gamma.is_finite() && gamma >= 0.0) => {
+            &Self::Focal { gamma, .. } if !(gamma.is_finite() && gamma >= 0.0) => {
                 Err(Error::config("RankingLoss::gamma", "a number of at least 0", gamma))
             }
-            Self::Focal { alpha, .. } if !(alpha > 0.0 && alpha < 1.0) => {
+            &Self::Focal { alpha, .. } if !(alpha > 0.0 && alpha < 1.0) => {
                 Err(Error::config("RankingLoss::alpha", "a number in (0, 1)", alpha))
             }
             Self::Bpr { n_negatives: 0 } | Self::Softmax { n_negatives: 0 } => {
                 Err(Error::config("RankingLoss::n_negatives", "at least 1", 0))
             }
+            Self::SampledSoftmax { log_counts } if log_counts.is_empty() => {
+                Err(Error::config("RankingLoss::log_counts", "at least 1", 0))
+            }
+            Self::SampledSoftmax { log_counts } => match log_counts.iter().find(|count| !count.is_finite()) {
+                Some(count) => Err(Error::config("RankingLoss::log_counts", "finite numbers", count)),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -81,7 +96,7 @@ impl RankingLoss {
     /// # Panics
     /// If n is no multiple of [`rows_per_group`](Self::rows_per_group).
     pub fn forward(&self, logits: Tensor<1>, labels: Tensor<1>) -> Tensor<1> {
-        let [n] = logits.dims();
+        let ([n], device) = (logits.dims(), logits.device());
         let k = self.rows_per_group();
         match *self {
             Self::BinaryCrossEntropy { positive_weight } => {
@@ -103,13 +118,20 @@ impl RankingLoss {
                 (weight * modulation * activation::softplus(margin.neg(), 1.0)).mean()
             }
             Self::Bpr { .. } => bpr(logits.reshape([n / k, k])),
-            Self::Softmax { .. } => {
-                let first = TensorData::new(vec![0i64; n / k], [n / k]);
-                let first = Tensor::<1, Int>::from_data(first, &logits.device());
-                softmax_cross_entropy(logits.reshape([n / k, k]), first)
+            Self::Softmax { .. } => first_among(logits.reshape([n / k, k])),
+            Self::SampledSoftmax { ref log_counts } => {
+                let counts = TensorData::new([&[0.0], &log_counts[..]].concat(), [1, k]);
+                first_among(logits.reshape([n / k, k]) + Tensor::from_data(counts, &device))
             }
         }
     }
+}
+
+/// Softmax cross-entropy of the first of each row.
+fn first_among(logits: Tensor<2>) -> Tensor<1> {
+    let n = logits.dims()[0];
+    let first = Tensor::<1, Int>::from_data(TensorData::new(vec![0i64; n], [n]), &logits.device());
+    softmax_cross_entropy(logits, first)
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -154,6 +176,10 @@ mod tests {
                 (|x: &[f64]| 0.5 * (softplus(x[1] - x[0]) + softplus(x[2] - x[0]))) as fn(&[f64]) -> f64,
             ),
             (RankingLoss::Softmax { n_negatives: 2 }, |x| x.iter().map(|x| x.exp()).sum::<f64>().ln() - x[0]),
+            // Two items and three behind a negative each.
+            (RankingLoss::SampledSoftmax { log_counts: vec![2f32.ln(), 3f32.ln()] }, |x| {
+                (x[0].exp() + 2.0 * x[1].exp() + 3.0 * x[2].exp()).ln() - x[0]
+            }),
         ] {
             twin::check(
                 &[normal(12, 3)],
@@ -172,6 +198,8 @@ mod tests {
             RankingLoss::Focal { gamma: 2.0, alpha: 1.0 },
             RankingLoss::Bpr { n_negatives: 0 },
             RankingLoss::Softmax { n_negatives: 0 },
+            RankingLoss::SampledSoftmax { log_counts: vec![] },
+            RankingLoss::SampledSoftmax { log_counts: vec![0.0, f32::NEG_INFINITY] },
         ] {
             assert!(loss.validate().is_err(), "{loss:?}");
         }

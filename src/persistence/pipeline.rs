@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,8 +136,9 @@ impl PipelineBundle {
     ///
     /// # Errors
     /// Before anything is written: a stage or channel of a type that the registry does not know, or of another catalogue than the
-    /// vocabularies', and features of other rows than the stage scores or of a stage that is not there. A folder that exists and is no bundle, or what the file
-    /// system refuses.
+    /// vocabularies', and features of other rows than the stage scores or of a
+    /// stage that is not there; a stage of one's own that panics where an id is outside its catalogue. A folder that exists
+    /// and is no bundle, or what the file system refuses.
     pub fn save(&self, folder: impl AsRef<Path>, registry: &Registry) -> Result<()> {
         self.check(registry)?;
         let files = BundleWriter::create(folder)?;
@@ -202,7 +204,7 @@ impl Catalogue<'_> {
         for (name, inner) in part.inner() {
             self.check_recaller(&format!("{place}/{name}"), inner)?;
         }
-        self.check_ids(place, recaller.recall(&Query::default().excluding([BEYOND_ITEMS]), 1))
+        self.check_ids(place, || recaller.recall(&Query::default().excluding([BEYOND_ITEMS]), 1))
     }
 
     /// A ranker, and whether what makes rows for it makes those that it scores.
@@ -212,17 +214,22 @@ impl Catalogue<'_> {
             let expected = format!("an encoder of the rows that {place} scores");
             return Err(Error::config("PipelineBundle::features", expected, "one of other rows"));
         }
-        self.check_ids(place, ranker.score(&Query::default(), &[BEYOND_ITEMS]))?;
-        self.check_ids(place, ranker.score(&Query::default().with_user(UserId(u32::MAX)), &[]))
+        self.check_ids(place, || ranker.score(&Query::default(), &[BEYOND_ITEMS]))?;
+        self.check_ids(place, || ranker.score(&Query::default().with_user(UserId(u32::MAX)), &[]))
     }
 
     fn check_reranker(&self, place: &str, reranker: &dyn Reranker) -> Result<()> {
         self.registry.rerankers().part(place, reranker)?;
-        self.check_ids(place, reranker.rerank(&Query::default(), vec![Candidate::new(BEYOND_ITEMS, 0.0)], 1))
+        let beyond = || vec![Candidate::new(BEYOND_ITEMS, 0.0)];
+        self.check_ids(place, || reranker.rerank(&Query::default(), beyond(), 1))
     }
 
     /// Checks the bound in a stage's answer to an id that no catalogue holds; a stage that does not mind has none.
-    fn check_ids<T>(&self, place: &str, answer: Result<T>) -> Result<()> {
+    fn check_ids<T>(&self, place: &str, ask: impl Fn() -> Result<T>) -> Result<()> {
+        let Ok(answer) = catch_unwind(AssertUnwindSafe(ask)) else {
+            let expected = format!("an error of {place} for an id outside the catalogue");
+            return Err(Error::config("PipelineBundle::pipeline", expected, "a panic"));
+        };
         let Some(error) = answer.err() else { return Ok(()) };
         let ErrorKind::IdOutOfRange { what, bound, .. } = *error.kind() else { return Ok(()) };
         let (field, expected) = match what {

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use crate::data::Vocab;
 use crate::error::{ErrorKind, Result};
-use crate::features::{EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore};
+use crate::features::{CandidateRows, FeatureEncoder, FeatureSpace, FeatureStore};
 use crate::models::ranking::{
     Bst, BstConfig, Dcn, DcnConfig, DeepFm, DeepFmConfig, Din, DinConfig, Esmm, EsmmConfig, FeatureRanker,
     FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
@@ -19,13 +19,9 @@ const ENCODER: &str = "encoder.json";
 const STATISTICS: &str = "statistics.json";
 const USERS: &str = "users.json";
 const ITEMS: &str = "items.json";
-const USER_ROWS: &str = "user_rows.json";
-const ITEM_ROWS: &str = "item_rows.json";
-const USER_FIELDS: &str = "user_fields.json";
+const ROWS: &str = "rows.cbor";
 const SPACE: &str = "space.json";
 const MODEL: &str = "model";
-const USER_ROWS_CBOR: &str = "user_rows.cbor";
-const ITEM_ROWS_CBOR: &str = "item_rows.cbor";
 
 /// Everything that ranks with a trained model of rows of fields: the model with what is known of users and items, the
 /// encoder of its fields, the statistics as they stand, and the keys behind the ids.
@@ -59,9 +55,7 @@ impl<C: RankingConfig> RankingBundle<C> {
         writer.write_json(STATISTICS, &self.store)?;
         writer.write_json(USERS, &self.users)?;
         writer.write_json(ITEMS, &self.items)?;
-        writer.write_json(USER_ROWS, self.ranker.users())?;
-        writer.write_json(ITEM_ROWS, self.ranker.items())?;
-        writer.write_json(USER_FIELDS, &self.ranker.user_fields().collect::<Vec<_>>())?;
+        writer.write_cbor(ROWS, self.ranker.known())?;
         write_weights(model, &writer)?;
         writer.finish(C::NAME)
     }
@@ -73,13 +67,10 @@ impl<C: RankingConfig> RankingBundle<C> {
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let bundle = Bundle::open(folder, C::NAME)?;
         let encoder: FeatureEncoder = bundle.read_json(ENCODER)?;
-        let fresh = bundle.read_json::<C>(CONFIG)?.init(encoder.space(), 0, device)?;
-        let model = read_weights(fresh, &bundle)?;
-        let rows = |name| bundle.read_json::<EncodedRows>(name);
-        let user_fields: Vec<String> = bundle.read_json(USER_FIELDS)?;
-        let user_fields: Vec<&str> = user_fields.iter().map(String::as_str).collect();
+        let known: CandidateRows = bundle.read_cbor(ROWS)?;
+        let fresh = bundle.read_json::<C>(CONFIG)?.init(known.space(), 0, device)?;
         let loaded = Self {
-            ranker: FeatureRanker::new(model, rows(USER_ROWS)?, rows(ITEM_ROWS)?, &user_fields)?,
+            ranker: FeatureRanker::new(read_weights(fresh, &bundle)?, known)?,
             encoder,
             store: bundle.read_json(STATISTICS)?,
             users: bundle.read_json(USERS)?,
@@ -90,10 +81,11 @@ impl<C: RankingConfig> RankingBundle<C> {
     }
 
     fn check(&self) -> Result<()> {
-        self.ranker.users().check_space(self.encoder.space())?;
+        let known = self.ranker.known();
+        known.users().check_space(self.encoder.space())?;
         for (what, expected, found) in [
-            ("number of users in the vocabulary", self.ranker.n_users(), self.users.len()),
-            ("number of items in the vocabulary", self.ranker.n_items(), self.items.len()),
+            ("number of users in the vocabulary", known.n_users(), self.users.len()),
+            ("number of items in the vocabulary", known.n_items(), self.items.len()),
         ] {
             if expected != found {
                 return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
@@ -155,20 +147,15 @@ networks_are_parts!(
 
 impl<M: RowScorer + Part> Part for FeatureRanker<M> {
     fn row_space(&self) -> Option<&FeatureSpace> {
-        Some(self.model().space())
+        Some(self.known().users().space())
     }
 
     fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
         self.model().write(&writer.within(MODEL)?)?;
-        writer.files().write_cbor(USER_ROWS_CBOR, self.users())?;
-        writer.files().write_cbor(ITEM_ROWS_CBOR, self.items())?;
-        writer.files().write_json(USER_FIELDS, &self.user_fields().collect::<Vec<_>>())
+        writer.files().write_cbor(ROWS, self.known())
     }
 
     fn read(reader: &PartReader<'_>) -> Result<Self> {
-        let (model, files) = (M::read(&reader.within(MODEL))?, reader.files());
-        let user_fields: Vec<String> = files.read_json(USER_FIELDS)?;
-        let user_fields: Vec<&str> = user_fields.iter().map(String::as_str).collect();
-        Self::new(model, files.read_cbor(USER_ROWS_CBOR)?, files.read_cbor(ITEM_ROWS_CBOR)?, &user_fields)
+        Self::new(M::read(&reader.within(MODEL))?, reader.files().read_cbor(ROWS)?)
     }
 }

@@ -22,6 +22,8 @@ pub struct ChannelScore {
     pub channel: Arc<str>,
     /// Its score, on the channel's own scale.
     pub score: f32,
+    /// The item's place in its answer, from 1.
+    pub rank: u32,
 }
 
 impl Candidate {
@@ -30,9 +32,9 @@ impl Candidate {
         Self { item, score, channels: Arc::default() }
     }
 
-    /// The same candidate, brought by this channel with its present score.
-    pub fn from_channel(mut self, channel: impl Into<Arc<str>>) -> Self {
-        let told = ChannelScore { channel: channel.into(), score: self.score };
+    /// The same candidate, brought by this channel at this place of its answer, from 1, with its present score.
+    pub fn from_channel(mut self, channel: impl Into<Arc<str>>, rank: u32) -> Self {
+        let told = ChannelScore { channel: channel.into(), score: self.score, rank };
         self.channels = self.channels.iter().cloned().chain([told]).collect();
         self
     }

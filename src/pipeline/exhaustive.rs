@@ -1,4 +1,4 @@
-use super::stage::scores;
+use super::stage::checked;
 use crate::error::Result;
 use crate::ids::ItemId;
 use crate::pipeline::{Candidate, Query, Ranker, Recaller};
@@ -58,7 +58,7 @@ impl<R: Ranker + 'static> Recaller for ExhaustiveRecaller<R> {
         let admitted: Vec<ItemId> = items.into_iter().filter(|&item| query.filter().admits(item)).collect();
         let mut top = TopK::new(k);
         for items in admitted.chunks(ITEMS_PER_PASS) {
-            let scores = scores(&self.ranker, query, items)?;
+            let scores = checked(self.ranker.score(query, items)?, items.len())?;
             items.iter().zip(scores).for_each(|(&item, score)| top.push(item, score));
         }
         Ok(top.into_sorted().into_iter().map(Candidate::from).collect())

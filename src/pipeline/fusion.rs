@@ -133,10 +133,10 @@ fn told(names: &[Arc<str>], pool: &Pool, item: ItemId, answers: &[&[Candidate]])
     for entry in pool.entries(item) {
         let candidate = &answers[entry.channel as usize][entry.place as usize];
         let name = &names[entry.channel as usize];
-        told.push(ChannelScore { channel: Arc::clone(name), score: candidate.score });
+        told.push(ChannelScore { channel: Arc::clone(name), score: candidate.score, rank: entry.place + 1 });
         told.extend(candidate.channels.iter().map(|inner| ChannelScore {
             channel: format!("{name}/{}", inner.channel).into(),
-            score: inner.score,
+            ..inner.clone()
         }));
     }
     told.into()
@@ -276,9 +276,10 @@ mod tests {
         ];
         let fusion = Fusion::new(FusionMethod::default(), outer).unwrap();
         let answer = fusion.recall(&Query::default(), 1).unwrap().remove(0);
-        let told: Vec<_> = answer.channels.iter().map(|told| (&*told.channel, told.score)).collect();
+        let told: Vec<_> =
+            answer.channels.iter().map(|told| (&*told.channel, told.score, told.rank)).collect();
         assert_eq!(answer.item, ItemId(1));
-        assert_eq!(told, [("inner", 1.0 / 62.0), ("inner/left", 5.0), ("third", -4.0)]);
+        assert_eq!(told, [("inner", 1.0 / 62.0, 3), ("inner/left", 5.0, 2), ("third", -4.0, 1)]);
     }
 
     #[test]

@@ -136,11 +136,10 @@ impl Work {
     }
 }
 
-/// The ranker's scores of these items, one finite score each.
-pub(super) fn scores(ranker: &dyn Ranker, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
-    let scores = ranker.score(query, items)?;
-    if scores.len() != items.len() {
-        let (what, expected, found) = ("number of scores", items.len(), scores.len());
+/// A ranker's scores of so many candidates, if there is one finite score for each.
+pub(super) fn checked(scores: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
+    if scores.len() != expected {
+        let (what, found) = ("number of scores", scores.len());
         return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
     }
     if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
@@ -152,8 +151,7 @@ pub(super) fn scores(ranker: &dyn Ranker, query: &Query<'_>, items: &[ItemId]) -
 
 /// All candidates with new scores, best first.
 fn rank(ranker: &dyn Ranker, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
-    let items: Vec<ItemId> = candidates.iter().map(|candidate| candidate.item).collect();
-    let scores = scores(ranker, query, &items)?;
+    let scores = checked(ranker.score_candidates(query, candidates)?, candidates.len())?;
     let mut ranked = candidates.to_vec();
     ranked.iter_mut().zip(scores).for_each(|(candidate, score)| candidate.score = score);
     ranked.sort_unstable_by(|a, b| by_score((a.item, a.score), (b.item, b.score)));

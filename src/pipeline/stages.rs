@@ -54,6 +54,16 @@ pub trait Ranker: AnyStage {
     /// An id that is outside the catalogue.
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>>;
 
+    /// One finite score per candidate, in their order: what a pipeline asks for. Rankers override it that read what the
+    /// recall channels said of a candidate; others score its item.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn score_candidates(&self, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<f32>> {
+        let items: Vec<ItemId> = candidates.iter().map(|candidate| candidate.item).collect();
+        self.score(query, &items)
+    }
+
     /// The scores of many requests, each as [`score`](Self::score) gives them up to rounding; models override it with one
     /// pass.
     ///
@@ -68,6 +78,10 @@ pub trait Ranker: AnyStage {
 impl<R: Ranker + ?Sized + 'static> Ranker for Arc<R> {
     fn score(&self, query: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
         self.as_ref().score(query, items)
+    }
+
+    fn score_candidates(&self, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<f32>> {
+        self.as_ref().score_candidates(query, candidates)
     }
 
     fn score_batch(&self, requests: &[(Query<'_>, &[ItemId])]) -> Result<Vec<Vec<f32>>> {

@@ -32,7 +32,7 @@ pub use history::{EpochSummary, History};
 pub use optimizer::{AdamConfig, Optimizer};
 pub use plateau::Plateau;
 pub use ranking_batches::{RankingBatch, RankingBatches};
-pub use ranking_examples::{RankingExamples, RankingExamplesConfig};
+pub use ranking_examples::{RankingExamples, RankingExamplesConfig, Stratum};
 pub use ranking_model::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec, predict};
 pub(crate) use retrieval_batches::check_retrieval_batches;
 pub use retrieval_batches::{RetrievalBatch, RetrievalBatches, Windows};

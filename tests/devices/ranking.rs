@@ -1,7 +1,7 @@
 //! Ranking models: two epochs with dropout, the probabilities of rows, and the scores of one user's candidates.
 
 use burn::tensor::Device;
-use recsys::features::{EncodedRow, EncodedRows, FeatureSpace};
+use recsys::features::{CandidateRows, EncodedRow, EncodedRows, FeatureSpace};
 use recsys::layers::{AttentionWeights, Cross, HiddenNorm, MlpConfig};
 use recsys::models::ranking::{
     BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
@@ -54,7 +54,9 @@ fn ranker<C: RankingConfig>(config: &C, n_labels: usize) {
         let probabilities = predict(&fitted.model, &rows).unwrap();
         let users = rows.select(&(0..=N_USERS as usize).collect::<Vec<_>>());
         let items = rows.select(&(0..N_ITEMS as usize).collect::<Vec<_>>());
-        let ranker = FeatureRanker::new(fitted.model, users, items, &["user", "text"]).unwrap();
+        let ranker =
+            FeatureRanker::new(fitted.model, CandidateRows::new(users, items, &["user", "text"]).unwrap())
+                .unwrap();
         let ids: Vec<ItemId> = (0..N_ITEMS).map(ItemId).collect();
         let query = Query::new(&ids[3..9]).with_user(UserId(4));
         let requests = [(Query::default(), &ids[2..5]), (query.clone(), &ids[..])];

@@ -1,4 +1,4 @@
-"""Writes what `tests/pytorch_weights.rs` reads: weights of a SASRec and of a two-tower model in PyTorch, a few
+"""Writes what `tests/retrieval/pytorch_weights.rs` reads: weights of a SASRec and of a two-tower model in PyTorch, a few
 histories, and the logits that PyTorch gives them. Run it anew with
 
     pip install torch safetensors && python tests/pytorch/write_weights.py

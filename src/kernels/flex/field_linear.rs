@@ -8,7 +8,7 @@ use super::{Activation, Array, Kernel, Linear, RepeatedColumns, buffer, parallel
 /// y = a(x W + b) for rows x that are, in some columns, sums of few vectors v: the vectors are multiplied, and their
 /// products summed.
 ///
-/// Inputs are the other columns of x, `[n, n_own]`, W, b, and the vectors `[m, d]`.
+/// Inputs are the other columns of x, `[n, n_own]`, W, b, and the vectors `[m, d]`, of which narrower columns read the head.
 #[derive(Debug)]
 pub(crate) struct FieldLinear {
     activation: Option<Activation>,
@@ -30,7 +30,8 @@ impl FieldLinear {
         parallel::segments_of_each(outputs, &bounds, |i, [products]| {
             let (columns, rows) = &self.columns.repeated[i];
             let weights = rows_of(w.values(), d_output, columns);
-            MatrixMut::new(products, rows.len(), d_output).set(rows_of(vectors.values(), d, rows), weights);
+            let vectors = rows_of(vectors.values(), d, rows).columns(0..columns.len());
+            MatrixMut::new(products, rows.len(), d_output).set(vectors, weights);
         });
         products
     }
@@ -82,17 +83,22 @@ impl Kernel<4> for FieldLinear {
             self.own_rows(d_output, |whole, part| grad_w[whole].copy_from_slice(&own_w.values()[part]));
             for (columns, rows) in &self.columns.repeated {
                 let grad_w = &mut grad_w[columns.start * d_output..columns.end * d_output];
-                let vectors = rows_of(vectors.values(), d, rows);
-                MatrixMut::new(grad_w, d, d_output).set(vectors.t(), rows_of(&products, d_output, rows));
+                let vectors = rows_of(vectors.values(), d, rows).columns(0..columns.len());
+                let products = rows_of(&products, d_output, rows);
+                MatrixMut::new(grad_w, columns.len(), d_output).set(vectors.t(), products);
             }
             w.with_values(grad_w)
         });
         let grad_vectors = vectors_needed.then(|| {
             let mut grad_vectors = buffer::take(m * d);
             for (columns, rows) in &self.columns.repeated {
-                let grad_vectors = &mut grad_vectors[rows.start * d..rows.end * d];
+                let (grad_vectors, width) = (&mut grad_vectors[rows.start * d..rows.end * d], columns.len());
+                if width < d {
+                    grad_vectors.fill(0.0);
+                }
                 let weights = rows_of(w.values(), d_output, columns).t();
-                MatrixMut::new(grad_vectors, rows.len(), d).set(rows_of(&products, d_output, rows), weights);
+                let products = rows_of(&products, d_output, rows);
+                MatrixMut::strided(grad_vectors, rows.len(), width, d).set(products, weights);
             }
             vectors.with_values(grad_vectors)
         });

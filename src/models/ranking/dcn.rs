@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,7 @@ pub enum DcnStructure {
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
+/// | `field_widths` | none | widths of the vectors of fields that are narrower, by name | 1 to d |
 /// | `cross` | matrix, that is DCN-V2 | how a cross layer mixes | |
 /// | `n_cross` | 3 | cross layers | ≥ 0 |
 /// | `structure` | parallel | how the cross network and the perceptron are joined | |
@@ -38,6 +41,8 @@ pub enum DcnStructure {
 pub struct DcnConfig {
     /// The width of a field's vector.
     pub d_embedding: usize,
+    /// The widths of the vectors of fields that are narrower, by name.
+    pub field_widths: BTreeMap<String, usize>,
     /// How a cross layer mixes.
     pub cross: Cross,
     /// The number of cross layers.
@@ -58,6 +63,7 @@ impl Default for DcnConfig {
     fn default() -> Self {
         Self {
             d_embedding: 16,
+            field_widths: BTreeMap::new(),
             cross: Cross::Matrix,
             n_cross: 3,
             structure: DcnStructure::Parallel,
@@ -82,14 +88,16 @@ impl RankingConfig for DcnConfig {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DcnConfig::dropout", self.dropout)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
-        let width = (space.n_fields() + space.vector_dims().len()) * d;
+        let fields = FieldEmbedding::new(space, d, update, rng, device)?;
+        let fields = fields.with_widths(space, &self.field_widths)?;
+        let width = fields.width();
         let d_deep = self.mlp.d_output;
         let d_output = match self.structure {
             DcnStructure::Parallel => width + d_deep,
             DcnStructure::Stacked => d_deep,
         };
         Ok(Dcn {
-            fields: FieldEmbedding::new(space, d, update, rng, device)?,
+            fields,
             cross: CrossNetwork::new(self.cross, self.n_cross, width, rng, device)?,
             mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),

@@ -148,7 +148,7 @@ impl Din {
         if layout.n_rows() == 0 {
             return Ok(vec![Vec::new(); rows.n_rows()]);
         }
-        let candidates = self.fields.forward(rows).values().narrow(1, self.field * d, d);
+        let candidates = self.fields.values(rows).narrow(1, self.field * d, d);
         let weights = read(self.attention.weights(candidates, self.fields.ids(&events), &layout, None))?;
         Ok(layout.iter().map(|items| weights[items].to_vec()).collect())
     }

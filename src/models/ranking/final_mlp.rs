@@ -188,7 +188,7 @@ impl RankingModel for FinalMlp {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows).values();
+        let embeddings = self.fields.values(rows);
         let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
         let mut stream = |i: usize| {
             let gated = self.gates[i].forward(x.clone(), self.config.d_embedding, rng.as_deref_mut());

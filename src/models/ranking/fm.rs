@@ -73,7 +73,7 @@ impl RankingModel for Fm {
     }
 
     fn forward(&self, rows: &EncodedRows, _rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows).values();
+        let embeddings = self.fields.values(rows);
         let pairs = factorization_machine(embeddings.clone(), self.config.d_embedding);
         RankingOutput { logits: self.first_order.forward(rows) + pairs, embeddings }
     }

@@ -16,6 +16,7 @@ use crate::training::RowScorer;
 /// | `n_trees` | 300 | trees, each grown on what those before it left | ≥ 1 |
 /// | `learning_rate` | 0.1 | share of a tree that is added | (0, 1] |
 /// | `max_depth` | 6 | splits from the root to a leaf | ≥ 1 |
+/// | `min_child_weight` | 1 | least Σ w p (1 − p) over the rows of a leaf, with their weights w | ≥ 0 |
 /// | `max_one_hot` | 32 | ids up to which a field has a column for each of them | |
 /// | `prior` | 10 | rows a that the mean of all labels counts in the statistic of an id | > 0 |
 /// | `seed` | 1 | the order of the rows in the statistics | |
@@ -28,6 +29,8 @@ pub struct GbdtConfig {
     pub learning_rate: f64,
     /// Splits from the root to a leaf.
     pub max_depth: usize,
+    /// The least Σ w p (1 − p) over the rows of a leaf.
+    pub min_child_weight: f64,
     /// Ids up to which a field has a column for each.
     pub max_one_hot: usize,
     /// Rows that the mean of all labels counts in the statistic of an id.
@@ -38,7 +41,15 @@ pub struct GbdtConfig {
 
 impl Default for GbdtConfig {
     fn default() -> Self {
-        Self { n_trees: 300, learning_rate: 0.1, max_depth: 6, max_one_hot: 32, prior: 10.0, seed: 1 }
+        Self {
+            n_trees: 300,
+            learning_rate: 0.1,
+            max_depth: 6,
+            min_child_weight: 1.0,
+            max_one_hot: 32,
+            prior: 10.0,
+            seed: 1,
+        }
     }
 }
 
@@ -48,11 +59,30 @@ impl GbdtConfig {
     /// # Errors
     /// A setting outside its range; rows without a label, or with one class only, or that differ in nothing.
     pub fn fit(&self, rows: &EncodedRows) -> Result<Gbdt> {
+        self.fit_weighted(rows, &vec![1.0; rows.n_rows()])
+    }
+
+    /// As [`fit`](Self::fit) of rows that each count for so many as their weight says. Target statistics count rows.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); another number of weights than rows, or one that is negative or not finite.
+    pub fn fit_weighted(&self, rows: &EncodedRows, weights: &[f32]) -> Result<Gbdt> {
+        if weights.len() != rows.n_rows() {
+            let (expected, found) = (rows.n_rows(), weights.len());
+            return Err(ErrorKind::LengthMismatch { what: "number of weights", expected, found }.into());
+        }
+        if let Some(weight) = weights.iter().find(|&&weight| !(weight.is_finite() && weight >= 0.0)) {
+            return Err(Error::config("Gbdt::weights", "numbers of at least 0", weight));
+        }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return Err(Error::config("GbdtConfig::learning_rate", "a number in (0, 1]", self.learning_rate));
         }
         if !(self.prior.is_finite() && self.prior > 0.0) {
             return Err(Error::config("GbdtConfig::prior", "a number above 0", self.prior));
+        }
+        if !(self.min_child_weight.is_finite() && self.min_child_weight >= 0.0) {
+            let (field, found) = ("GbdtConfig::min_child_weight", self.min_child_weight);
+            return Err(Error::config(field, "a number of at least 0", found));
         }
         for (field, n) in [("GbdtConfig::n_trees", self.n_trees), ("GbdtConfig::max_depth", self.max_depth)] {
             if n == 0 {
@@ -113,9 +143,10 @@ impl GbdtConfig {
                 .tree_method(TreeMethod::Hist)
                 .eta(self.learning_rate)
                 .max_depth(self.max_depth)
+                .min_child_weight(self.min_child_weight)
                 .build()?;
             let matrix = DMatrix::from_dense_vec(row_major(&values), rows.n_rows(), columns.len())?;
-            train(&config, &matrix.with_labels(&labels)?, self.n_trees)
+            train(&config, &matrix.with_labels(&labels)?.with_weights(weights)?, self.n_trees)
         };
         let trees = grow().map_err(|error| Error::config("Gbdt::rows", "rows to grow trees on", error))?;
         Ok(Gbdt { space: space.clone(), columns, trees })

@@ -127,7 +127,7 @@ impl RankingModel for NeuMf {
     }
 
     fn forward(&self, rows: &EncodedRows, rng: Option<&mut Rng>) -> RankingOutput {
-        let (gmf, mlp) = (self.gmf_fields.forward(rows).values(), self.mlp_fields.forward(rows));
+        let (gmf, mlp) = (self.gmf_fields.values(rows), self.mlp_fields.forward(rows));
         let d = self.config.d_gmf;
         let [user, item] = [self.user, self.item].map(|field| gmf.clone().narrow(1, field * d, d));
         let embeddings = Tensor::cat(vec![gmf, mlp.values()], 1);

@@ -194,7 +194,7 @@ impl RankingModel for Ple {
     }
 
     fn forward(&self, rows: &EncodedRows, mut rng: Option<&mut Rng>) -> RankingOutput {
-        let embeddings = self.fields.forward(rows).values();
+        let embeddings = self.fields.values(rows);
         let x = dropout(embeddings.clone(), self.config.dropout, rng.as_deref_mut());
         let inputs = vec![x; self.config.n_labels + 1];
         let extracted = self.levels.iter().fold(inputs, |inputs, level| level.forward(&inputs));

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutp
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
+/// | `field_widths` | none | widths of the vectors of fields that are narrower, by name | 1 to d |
 /// | `mlp` | 256 → 128 → 1, ReLU | the deep part | ends in width 1 |
 /// | `dropout` | 0 | of the field vectors before the deep part | [0, 1) |
 /// | `table_update` | dense | which rows of the tables a step updates | |
@@ -22,6 +25,8 @@ use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutp
 pub struct WideDeepConfig {
     /// The width of a field's vector.
     pub d_embedding: usize,
+    /// The widths of the vectors of fields that are narrower, by name.
+    pub field_widths: BTreeMap<String, usize>,
     /// The deep part.
     pub mlp: MlpConfig,
     /// The dropout of the field vectors before the deep part.
@@ -36,6 +41,7 @@ impl Default for WideDeepConfig {
     fn default() -> Self {
         Self {
             d_embedding: 16,
+            field_widths: BTreeMap::new(),
             mlp: MlpConfig::new(1).with_hidden([256, 128]),
             dropout: 0.0,
             table_update: TableUpdate::Dense,
@@ -60,11 +66,13 @@ impl RankingConfig for WideDeepConfig {
             return Err(Error::config("WideDeepConfig::mlp", "an output of width 1", self.mlp.d_output));
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
-        let n_vectors = space.n_fields() + space.vector_dims().len();
+        let first_order = FirstOrder::new(space, update, rng, device);
+        let fields = FieldEmbedding::new(space, d, update, rng, device)?;
+        let fields = fields.with_widths(space, &self.field_widths)?;
         Ok(WideDeep {
-            first_order: FirstOrder::new(space, update, rng, device),
-            fields: FieldEmbedding::new(space, d, update, rng, device)?,
-            mlp: self.mlp.init(n_vectors * d, rng, device)?,
+            mlp: self.mlp.init(fields.width(), rng, device)?,
+            first_order,
+            fields,
             spec,
             config: self.clone(),
         })

@@ -52,7 +52,8 @@ impl<E: QueryEncoder> EmbeddingRecaller<E> {
 
     fn ask_fallback(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         let answer = self.fallback.recall(query, k)?;
-        Ok(answer.into_iter().map(|candidate| candidate.from_channel(FALLBACK_CHANNEL)).collect())
+        let told = |(rank, candidate): (u32, Candidate)| candidate.from_channel(FALLBACK_CHANNEL, rank);
+        Ok((1..).zip(answer).map(told).collect())
     }
 
     /// The `k` admissible items whose vectors are nearest to that of `item`, without the item itself.

@@ -14,7 +14,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::ids::ItemId;
 use crate::metrics::{HeldOut, HeldOutUser};
 use crate::pipeline::{Candidate, Pipeline, Query, Ranker, Reranker};
 use crate::top_k::by_score;
@@ -146,9 +145,8 @@ impl<R: Ranker + 'static> Reranker for Blend<R> {
 
 /// The score before and the ranker's score of each candidate.
 fn scores(ranker: &impl Ranker, query: &Query<'_>, ranked: &[Candidate]) -> Result<Vec<[f32; 2]>> {
-    let items: Vec<ItemId> = ranked.iter().map(|candidate| candidate.item).collect();
-    let scores = ranker.score(query, &items)?;
-    let (expected, found) = (items.len(), scores.len());
+    let scores = ranker.score_candidates(query, ranked)?;
+    let (expected, found) = (ranked.len(), scores.len());
     if expected != found {
         return Err(ErrorKind::LengthMismatch { what: "number of scores", expected, found }.into());
     }
@@ -283,6 +281,7 @@ fn maximize(choices: &[Choice]) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ItemId;
     use crate::ids::UserId;
     use crate::pipeline::Recaller;
     use crate::rng::Rng;

@@ -14,7 +14,7 @@ const N_ITEMS: usize = 30;
 
 fn candidates(items: impl IntoIterator<Item = u32>) -> Vec<Candidate> {
     let score = |item: u32| (item * item % 11) as f32 - 3.0;
-    let candidate = |item| Candidate::new(ItemId(item), score(item)).from_channel("recall");
+    let candidate = |item| Candidate::new(ItemId(item), score(item)).from_channel("recall", 1);
     let mut ranked: Vec<Candidate> = items.into_iter().map(candidate).collect();
     ranked.sort_by(|a, b| recsys::top_k::by_score((a.item, a.score), (b.item, b.score)));
     ranked

@@ -1,10 +1,8 @@
 //! Every recaller goes through the one contract suite.
 
-mod common;
-
 use std::panic::catch_unwind;
 
-use common::check_recaller;
+use crate::common::check_recaller;
 use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::models::recall::{
     BprMf, BprMfConfig, CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig,

@@ -2,9 +2,7 @@
 //! the disk.
 #![cfg(feature = "flex")]
 
-mod common;
-
-use common::check_recaller;
+use crate::common::check_recaller;
 use recsys::layers::{NormPlacement, TableUpdate};
 use recsys::losses::RetrievalLoss;
 use recsys::metrics::{Evaluation, HeldOut, RankingMetric, evaluate};

@@ -2,11 +2,9 @@
 //! and survives the disk.
 #![cfg(feature = "flex")]
 
-mod common;
-
 use std::process::Command;
 
-use common::check_recaller;
+use crate::common::check_recaller;
 use recsys::features::ItemVectors;
 use recsys::layers::{HistoryEncoderConfig, MlpConfig, Pooling, TableUpdate};
 use recsys::losses::RetrievalLoss;
@@ -484,7 +482,7 @@ fn a_bundle_answers_alike_in_another_process() {
     let path = folder.path().join("two_tower");
     bundle.save(&path).unwrap();
     let other = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "print_the_answers_of_a_bundle", "--nocapture"])
+        .args(["--exact", "two_tower::print_the_answers_of_a_bundle", "--nocapture"])
         .env(BUNDLE, &path)
         .output()
         .unwrap();

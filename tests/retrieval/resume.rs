@@ -136,7 +136,7 @@ fn child() {
 
 fn spawn_child(dir: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["child", "--exact", "--ignored"])
+        .args(["resume::child", "--exact", "--ignored"])
         .env(DIR, dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

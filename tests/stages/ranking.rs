@@ -3,8 +3,8 @@
 
 use recsys::error::{ErrorKind, Result};
 use recsys::features::{
-    AggregateConfig, Column, EncodedRow, EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore, FieldKind,
-    Ids, Schema, Table,
+    AggregateConfig, CandidateRows, ChannelFeatures, Column, EncodedRow, EncodedRows, FeatureEncoder,
+    FeatureSpace, FeatureStore, FieldKind, Ids, Schema, Table,
 };
 use recsys::layers::{AttentionWeights, Cross, HiddenNorm, MlpConfig, TableUpdate};
 use recsys::losses::RankingLoss;
@@ -15,7 +15,7 @@ use recsys::models::ranking::{
     WideDeepConfig,
 };
 use recsys::persistence::RankingBundle;
-use recsys::pipeline::ExhaustiveRecaller;
+use recsys::pipeline::{Channel, ChannelConfig, ExhaustiveRecaller, Fusion, FusionMethod};
 use recsys::prelude::*;
 use recsys::rng::Rng;
 use recsys::samplers::{RankingNegatives, UniformSampler};
@@ -104,6 +104,14 @@ fn what_is_planted_is_learned_where_fields_meet() {
     learned("DeepFM", auc_of(&fit(deep_fm.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
     let wide_deep = WideDeepConfig { d_embedding: 8, mlp: mlp(1), ..WideDeepConfig::default() };
     learned("Wide & Deep", auc_of(&fit(wide_deep.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    let widths = |name: &str, width| [(name.to_owned(), width)].into();
+    let narrow = DcnConfig { field_widths: widths("user", 3), ..DcnConfig::default() };
+    learned("narrow DCN", auc_of(&fit(narrow.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    for (name, width) in [("town", 3), ("item", 17)] {
+        let config = WideDeepConfig { field_widths: widths(name, width), ..WideDeepConfig::default() };
+        let error = config.init(&space, 1, &device).unwrap_err().to_string();
+        assert!(error.starts_with("FieldEmbedding::widths"), "{error}");
+    }
     for cross in [Cross::Vector, Cross::Matrix, Cross::LowRank { rank: 4 }] {
         for structure in [DcnStructure::Parallel, DcnStructure::Stacked] {
             let dcn = DcnConfig { d_embedding: 8, cross, structure, mlp: mlp(8), ..DcnConfig::default() };
@@ -273,8 +281,12 @@ fn groups_of_a_positive_and_its_negatives_are_learned_from() {
         })
         .collect();
     let groups = train.select(&groups);
-    for loss in [RankingLoss::Bpr { n_negatives: 2 }, RankingLoss::Softmax { n_negatives: 2 }] {
-        let objective = RankingObjective { loss, ..RankingObjective::default() };
+    for loss in [
+        RankingLoss::Bpr { n_negatives: 2 },
+        RankingLoss::Softmax { n_negatives: 2 },
+        RankingLoss::SampledSoftmax { log_counts: vec![0.0, 2.0] },
+    ] {
+        let objective = RankingObjective { loss: loss.clone(), ..RankingObjective::default() };
         let config = FmConfig { d_embedding: 8, objective, ..FmConfig::default() };
         let model = config.init(&space(), 1, &Device::flex()).unwrap();
         let batches = RankingBatches::new(groups.clone(), 96, 1).unwrap();
@@ -309,7 +321,8 @@ fn a_ranker_scores_a_users_candidates_as_the_model_scores_their_rows() {
     let items = side(N, N, 1).select(&(0..N as usize).collect::<Vec<_>>());
     let config = DinConfig { d_embedding: 8, attention: mlp(1), mlp: mlp(8), ..DinConfig::default() };
     let model = fit(config.init(&space, 1, &Device::flex()).unwrap(), &checkerboard()[0]).unwrap();
-    let ranker = FeatureRanker::new(model.clone(), users.clone(), items.clone(), &["user"]).unwrap();
+    let known = |users: &EncodedRows, field| CandidateRows::new(users.clone(), items.clone(), &[field]);
+    let ranker = FeatureRanker::new(model.clone(), known(&users, "user").unwrap()).unwrap();
 
     let history = [1, 3, 5, 7, 9, 11, 13].map(ItemId);
     let candidates = [ItemId(4), ItemId(5), ItemId(39)];
@@ -340,12 +353,85 @@ fn a_ranker_scores_a_users_candidates_as_the_model_scores_their_rows() {
         assert!(ranker.score(&query, &candidates).is_err());
     }
     assert!(ranker.score(&Query::default(), &[ItemId(N)]).is_err());
-    let ranker = |users: &EncodedRows, field| {
-        FeatureRanker::new(model.clone(), users.clone(), items.clone(), &[field])
+    assert!(known(&users, "town").is_err());
+    assert!(known(&users.select(&[]), "user").is_err());
+    let with_channels = known(&users, "user")
+        .unwrap()
+        .with_channels(ChannelFeatures::fit(["knn"], &[Candidate::new(ItemId(1), 1.0)]).unwrap());
+    assert!(FeatureRanker::new(model, with_channels.unwrap()).is_err(), "the model knows no channels");
+}
+
+#[test]
+fn what_channels_said_of_a_candidate_is_learned_and_read_in_a_pipeline() {
+    // Whether an item is liked is known to nobody but to one of two channels, by the item's rank.
+    let mut rng = Rng::new(5);
+    let mut order = |channel: &'static str| -> Vec<Candidate> {
+        let mut items: Vec<u32> = (0..N).collect();
+        rng.shuffle(&mut items);
+        let told = |(rank, item): (u32, u32)| {
+            Candidate::new(ItemId(item), -(rank as f32)).from_channel(channel, rank)
+        };
+        (1..).zip(items).map(told).collect()
     };
-    assert!(ranker(&users, "town").is_err());
-    assert!(ranker(&users.select(&[]), "user").is_err());
-    assert!(ranker(&EncodedRows::new(FeatureSpace::default(), 0), "user").is_err());
+    let answers: Vec<[Vec<Candidate>; 2]> = (0..60).map(|_| [order("wise"), order("noisy")]).collect();
+    let joined = |[wise, noisy]: &[Vec<Candidate>; 2]| -> Vec<Candidate> {
+        let of = |item| {
+            let told = [wise, noisy].map(|answer| answer.iter().find(|told| told.item == item).unwrap());
+            let channels = told.iter().map(|candidate| candidate.channels[0].clone()).collect();
+            Candidate { item, score: 0.0, channels }
+        };
+        (0..N).map(|item| of(ItemId(item))).collect()
+    };
+    let space = FeatureSpace::default().with_field("user", 1).unwrap();
+    let space = space.with_field("item", N as usize).unwrap();
+    let side = |bags: &[[&[(u32, f32)]; 2]]| {
+        let mut rows = EncodedRows::new(space.clone(), 0);
+        bags.iter().for_each(|bags| rows.push(EncodedRow { bags, ..EncodedRow::default() }).unwrap());
+        rows
+    };
+    let ids: Vec<[(u32, f32); 1]> = (1..=N).map(|id| [(id, 1.0)]).collect();
+    let items: Vec<[&[(u32, f32)]; 2]> = ids.iter().map(|id| [&[][..], &id[..]]).collect();
+    let known = CandidateRows::new(side(&[[&[], &[]]]), side(&items), &["user"]).unwrap();
+    let all: Vec<Candidate> = answers.iter().flat_map(joined).collect();
+    let known = known.with_channels(ChannelFeatures::fit(["wise", "noisy"], &all).unwrap()).unwrap();
+    let mut rows = EncodedRows::new(known.space().clone(), 1);
+    for candidates in answers.iter().map(joined) {
+        let labels = candidates.iter().map(|candidate| f32::from(candidate.channels[0].rank <= 10));
+        let labels = labels.collect();
+        let of_user = known.of_candidates(None, &[], &candidates).unwrap();
+        rows.append(&of_user.with_labels(1, labels).unwrap()).unwrap();
+    }
+    let model = LogisticConfig::default().init(known.space(), 1, &Device::flex()).unwrap();
+    let ranker = FeatureRanker::new(fit(model, &rows).unwrap(), known).unwrap();
+
+    let channel = |name: &str, answer: &[Candidate]| {
+        let items = answer.iter().map(|told| told.item).collect();
+        Channel::new(ChannelConfig::new(name, N as usize), Box::new(Listed(items)))
+    };
+    let (wise, noisy) = (order("wise"), order("noisy"));
+    let fusion = vec![channel("wise", &wise), channel("noisy", &noisy)];
+    let fusion = Fusion::new(FusionMethod::default(), fusion).unwrap();
+    let ranked = Pipeline::of(fusion, N as usize).rank("stacked", ranker, 10).build().unwrap();
+    let items = |candidates: &[Candidate]| {
+        let mut items: Vec<ItemId> = candidates.iter().map(|candidate| candidate.item).collect();
+        items.sort_unstable();
+        items
+    };
+    let answer = ranked.recommend(&Query::default()).unwrap();
+    assert!(answer.is_whole());
+    let right = items(&answer.items).iter().filter(|item| items(&wise[..10]).contains(item)).count();
+    assert!(right >= 9, "{right} of the ten that the channel named first");
+}
+
+/// Gives the same items to every query.
+#[derive(Debug)]
+struct Listed(Vec<ItemId>);
+
+impl Recaller for Listed {
+    fn recall(&self, _: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
+        let scored = |(rank, &item): (u32, &ItemId)| Candidate::new(item, -(rank as f32));
+        Ok((1..).zip(&self.0).take(k).map(scored).collect())
+    }
 }
 
 #[test]
@@ -434,7 +520,9 @@ fn neural_collaborative_filtering_is_a_recall_channel() {
     let model = small.init(&space, 1, &Device::flex()).unwrap();
     let users = rows(&mut (0..=N).map(|user| (user, 0, 0.0)));
     let items = rows(&mut (0..N).map(|item| (0, item, 0.0)));
-    let ranker = FeatureRanker::new(fit(model, &train).unwrap(), users, items, &["user"]).unwrap();
+    let ranker =
+        FeatureRanker::new(fit(model, &train).unwrap(), CandidateRows::new(users, items, &["user"]).unwrap())
+            .unwrap();
     let recaller = ExhaustiveRecaller::new(ranker, N as usize);
     let histories = Sequences::new(&positives);
     let n_right = |user: UserId| {
@@ -483,7 +571,8 @@ fn a_bundle_gives_the_same_scores_again() {
     store.observe(Interaction { user: UserId(1), item: ItemId(2), value: 4.0, timestamp: 3 }).unwrap();
     let keys = |n: u32| Vocab::from_ints((0..n.into()).collect()).unwrap();
     let bundle = RankingBundle::<DinConfig> {
-        ranker: FeatureRanker::new(model, side(&users), side(&items), &["user"]).unwrap(),
+        ranker: FeatureRanker::new(model, CandidateRows::new(side(&users), side(&items), &["user"]).unwrap())
+            .unwrap(),
         encoder: encoder.clone(),
         store: Some(store),
         users: keys(n_users),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recsys::features::{
-    AggregateConfig, Column, EncodedRow, EncodedRows, FeatureEncoder, FeatureSpace, FeatureStore, Ids,
-    ItemVectors, Schema, Table,
+    AggregateConfig, CandidateRows, ChannelFeatures, Column, EncodedRow, EncodedRows, FeatureEncoder,
+    FeatureSpace, FeatureStore, Ids, ItemVectors, Schema, Table,
 };
 use recsys::models::ranking::{
     BiasedMf, BiasedMfConfig, BstConfig, DcnConfig, DeepFmConfig, DinConfig, EsmmConfig, FeatureRanker,
@@ -127,8 +127,12 @@ fn space(n_users: usize, n_items: usize) -> FeatureSpace {
 
 /// A model of users, items and histories as a ranker.
 fn feature_ranker<M: RowScorer>(model: M, n_users: usize, n_items: usize) -> FeatureRanker<M> {
-    let (mut users, mut items) =
-        (EncodedRows::new(model.space().clone(), 0), EncodedRows::new(model.space().clone(), 0));
+    let rows = candidate_rows(model.space(), n_users, n_items);
+    FeatureRanker::new(model, rows).unwrap()
+}
+
+fn candidate_rows(space: &FeatureSpace, n_users: usize, n_items: usize) -> CandidateRows {
+    let (mut users, mut items) = (EncodedRows::new(space.clone(), 0), EncodedRows::new(space.clone(), 0));
     let row = |rows: &mut EncodedRows, bags: &[&[(u32, f32)]]| {
         rows.push(EncodedRow { bags, ..EncodedRow::default() }).unwrap();
     };
@@ -136,7 +140,7 @@ fn feature_ranker<M: RowScorer>(model: M, n_users: usize, n_items: usize) -> Fea
     let id = |ids: &std::ops::Range<u32>, n: usize| (ids.start + n as u32).min(ids.end - 1);
     (0..=n_users).for_each(|user| row(&mut users, &[&[(id(&user_ids, user), 1.0)], &[]]));
     (0..n_items).for_each(|item| row(&mut items, &[&[], &[(id(&item_ids, item), 1.0)]]));
-    FeatureRanker::new(model, users, items, &["user"]).unwrap()
+    CandidateRows::new(users, items, &["user"]).unwrap()
 }
 
 fn network<C: RankingConfig>(config: C, seed: u64) -> FeatureRanker<C::Model> {
@@ -248,8 +252,14 @@ fn every_kind_of_stage_survives() {
     let fusion = Fusion::new(FusionMethod::ReciprocalRank { k: 17.5 }, channels()).unwrap();
     let builder = with_rankers(Pipeline::of(fusion, N_ITEMS));
     let features = features();
-    let encoded = FmConfig::default().init(features.encoder.space(), 13, &Device::flex()).unwrap();
-    let builder = builder.rank("encoded", feature_ranker(encoded, N_USERS, N_ITEMS), 27);
+    let told = [("ease", 2.0), ("inner/popularity", 5.0), ("sasrec", -1.0)]
+        .map(|(channel, score)| Candidate::new(ItemId(0), score).from_channel(channel, 1));
+    let rows = candidate_rows(features.encoder.space(), N_USERS, N_ITEMS);
+    let rows =
+        rows.with_channels(ChannelFeatures::fit(["ease", "inner/popularity", "sasrec"], &told).unwrap());
+    let rows = rows.unwrap();
+    let encoded = FmConfig::default().init(rows.space(), 13, &Device::flex()).unwrap();
+    let builder = builder.rank("encoded", FeatureRanker::new(encoded, rows).unwrap(), 27);
     let saved = bundle(with_rerankers(builder).build().unwrap()).with_features("encoded", features);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipeline");
@@ -478,6 +488,29 @@ fn stages_of_ones_own_are_saved_by_their_registered_names() {
     assert_eq!(answers(&loaded.pipeline), answers(&saved.pipeline));
     let error = load(&path).unwrap_err().to_string();
     assert!(error.ends_with("found fixed"), "{error}");
+}
+
+/// Scores an item by its place in a list, and panics where there is none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Careless(Vec<f32>);
+
+impl Ranker for Careless {
+    fn score(&self, _: &Query<'_>, items: &[ItemId]) -> Result<Vec<f32>> {
+        Ok(items.iter().map(|item| self.0[item.index()]).collect())
+    }
+}
+
+#[test]
+fn a_stage_of_ones_own_that_panics_beyond_its_catalogue_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline");
+    let careless = Careless(vec![1.0; N_ITEMS]);
+    let pipeline = Pipeline::recall("popularity", PopularityRecaller::fit(&train()), 20);
+    let pipeline = pipeline.rank("careless", careless, 5).build().unwrap();
+    let registry = Registry::default().with_ranker::<Careless>("careless").unwrap();
+    let error = bundle(pipeline).save(&path, &registry).unwrap_err().to_string();
+    assert!(error.contains("careless for an id outside") && error.ends_with("a panic"), "{error}");
+    assert!(!path.exists());
 }
 
 #[test]

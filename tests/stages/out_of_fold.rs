@@ -59,9 +59,10 @@ fn no_example_comes_from_a_recaller_that_saw_its_target_or_what_came_after_its_q
     for ((question, group), (user, history)) in
         questions.users().iter().zip(examples.groups()).zip(asked.iter())
     {
+        let group: Vec<ItemId> = group.iter().map(|candidate| candidate.item).collect();
         let target = group[0];
         let time = times[&(question.user, target)];
-        assert_eq!((*user, group[0]), (question.user, question.relevant[0]));
+        assert_eq!((*user, target), (question.user, question.relevant[0]));
         assert!(!fitted_to.contains(&(*user, target)), "the recaller was fitted to the target");
         let is_before = |item: &ItemId| times[&(*user, *item)] < time;
         assert!(history.iter().all(is_before), "the query knows of what came after it");

@@ -73,11 +73,39 @@ fn a_row_does_not_see_its_own_label() {
 }
 
 #[test]
+fn rows_count_for_as_many_as_their_weight_says() {
+    // Rows of two kinds, each with both labels; the weights decide which label prevails.
+    let mut rows = EncodedRows::new(FeatureSpace::default().with_field("kind", 2).unwrap(), 1);
+    for i in 0..400u32 {
+        let label = [f32::from(i % 4 < 2)];
+        rows.push(EncodedRow { bags: &[&[(i % 2, 1.0)]], labels: &label, ..EncodedRow::default() }).unwrap();
+    }
+    let config = GbdtConfig { n_trees: 50, ..GbdtConfig::default() };
+    let weights: Vec<f32> = (0..400).map(|i| if (i % 4 < 2) == (i % 2 == 0) { 3.0 } else { 1.0 }).collect();
+    let scores = config.fit_weighted(&rows, &weights).unwrap().score_rows(&rows).unwrap();
+    // Three of four are positive: the logit is ln 3.
+    assert!((scores[0] - 3f32.ln()).abs() < 0.1 && (scores[1] + 3f32.ln()).abs() < 0.1, "{:?}", &scores[..2]);
+    let least = GbdtConfig { min_child_weight: 1_000.0, ..config.clone() };
+    let scores = least.fit_weighted(&rows, &weights).unwrap().score_rows(&rows).unwrap();
+    assert_eq!(scores[0], scores[1], "no leaf of so few rows");
+    for (weights, expected) in [
+        (vec![1.0; 399], "number of weights: expected 400, found 399"),
+        ([vec![1.0; 399], vec![-1.0]].concat(), "Gbdt::weights"),
+        ([vec![1.0; 399], vec![f32::NAN]].concat(), "Gbdt::weights"),
+        (vec![0.0; 400], "Gbdt::rows"),
+    ] {
+        let error = config.fit_weighted(&rows, &weights).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let rows = rows();
     let fit = |config: GbdtConfig| config.fit(&rows).map(|_| ());
     assert!(fit(GbdtConfig { learning_rate: 0.0, ..GbdtConfig::default() }).is_err());
     assert!(fit(GbdtConfig { max_depth: 0, ..GbdtConfig::default() }).is_err());
+    assert!(fit(GbdtConfig { min_child_weight: f64::NAN, ..GbdtConfig::default() }).is_err());
     assert!(fit(GbdtConfig { prior: f64::NAN, ..GbdtConfig::default() }).is_err());
     assert!(fit(GbdtConfig { n_trees: 0, ..GbdtConfig::default() }).is_err());
     let one_class: Vec<usize> = (0..rows.n_rows()).step_by(2).collect();

@@ -196,12 +196,15 @@ impl<S: ?Sized> Kinds<S> {
     }
 
     /// The name of a stage's type, and the stage as what is saved of it; `place` tells of the stage in the error of a type
-    /// that is not known.
+    /// that is not known. A ranker that several stages share is saved with each of them.
     pub(super) fn part<'a>(
         &'a self,
         place: &str,
         stage: &'a dyn AnyStage,
     ) -> Result<(&'a str, &'a dyn Part)> {
+        if let Some(shared) = stage.as_any().downcast_ref::<Arc<dyn Ranker>>() {
+            return self.part(place, shared.as_ref());
+        }
         let known = |kind: &'a Kind<S>| Some((kind.name.as_str(), (kind.part)(stage.as_any())?));
         self.kinds.iter().find_map(known).ok_or_else(|| {
             let expected = format!("a registered type of {} at {place}", self.role);

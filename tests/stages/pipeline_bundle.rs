@@ -160,12 +160,13 @@ fn features() -> RowFeatures {
 }
 
 fn with_rankers(builder: PipelineBuilder) -> PipelineBuilder {
+    let shared: Arc<dyn Ranker> = Arc::new(network(LogisticConfig::default(), 1));
     let rated = BiasedMf::fit(&train(), &BiasedMfConfig { n_factors: 4, ..BiasedMfConfig::default() });
     let builder = builder.rank("biased_mf", rated.unwrap(), 39);
     #[cfg(feature = "gbdt")]
     let builder = builder.rank("gbdt", feature_ranker(trees(), N_USERS, N_ITEMS), 39);
     builder
-        .rank("logistic", network(LogisticConfig::default(), 1), 38)
+        .rank("logistic", shared, 38)
         .rank("fm", network(FmConfig::default(), 2), 37)
         .rank("wide_deep", network(WideDeepConfig::default(), 3), 36)
         .rank("deep_fm", network(DeepFmConfig::default(), 4), 35)

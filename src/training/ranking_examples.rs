@@ -105,7 +105,7 @@ impl RankingExamplesConfig {
             if n_negatives == 0 {
                 return Err(Error::config("Stratum::n_negatives", "at least 1", 0));
             }
-            first = last_rank + 1;
+            first = last_rank.saturating_add(1);
         }
         if self.strata.is_empty() {
             return Err(Error::config("RankingExamplesConfig::strata", "at least one stratum", 0));

@@ -254,7 +254,7 @@ fn channels_are_fused_and_held_out_items_followed() {
 #[test]
 fn rankers_are_trained_out_of_fold() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ["--protocol", "p5", "--epochs", "2", "--ranker-epochs", "2", "--save", "pipeline"];
+    let args = ["--protocol", "p5", "--epochs", "2", "--ranker-epochs", "1", "--save", "pipeline"];
     let stdout = succeed(funnel(folder.path(), &args));
     assert!(stdout.contains("over recall"), "{stdout}");
     let mut load = example("movielens_funnel");

@@ -36,8 +36,8 @@ const DROPOUT: f64 = 0.2;
 
 pub const LEARNING_RATE: f64 = 1e-3;
 
-/// What tells rankers who the user is, and nothing else. A user has few positives in the ranking fold, and networks learned them
-/// by heart: what a user likes is in what the channels say, and in the history.
+/// What tells rankers who the user is, and nothing else. It is left out: a user has few positives in the ranking fold, and what
+/// they like is in what the channels say, and in the history.
 const IDENTITIES: [&str; 2] = ["user", "zip"];
 
 type Pairs = Vec<(Option<UserId>, Option<ItemId>)>;

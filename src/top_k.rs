@@ -1,7 +1,6 @@
-//! The one order of scored items, and the bounded heap that selects the first k of it.
+//! The one order of scored items, and the selection of the first k of it.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 use crate::error::{ErrorKind, Result};
 use crate::ids::{ItemFilter, ItemId};
@@ -15,76 +14,90 @@ pub fn by_score(a: (ItemId, f32), b: (ItemId, f32)) -> Ordering {
 
 /// Selects the `k` best of the items offered, in the order of [`by_score`].
 ///
-/// Holds `k` items; an item that does not make the list costs one comparison.
+/// Holds at most 2 k items: when they are reached, the worse half is dropped (quickselect), so that an item costs a constant
+/// number of operations in the mean, and one that cannot be among the best costs one comparison.
 #[derive(Clone, Debug)]
 pub struct TopK {
     k: usize,
-    /// The worst item kept is on top.
-    heap: BinaryHeap<Entry>,
+    kept: Vec<Key>,
+    /// The last of the `k` best when items were dropped last.
+    bound: Option<Key>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry(ItemId, f32);
+/// An item and its score in one number: the smaller, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
 
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        by_score((self.0, self.1), (other.0, other.1))
+impl Key {
+    #[inline]
+    fn new(item: ItemId, score: f32) -> Self {
+        // As `f32::total_cmp`: the bits of a negative number but its sign are turned, and then they are in order as integers.
+        let bits = score.to_bits() as i32;
+        let ascending = (bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32 ^ (1 << 31);
+        Self(u64::from(!ascending) << 32 | u64::from(item.0))
+    }
+
+    #[inline]
+    fn item(self) -> ItemId {
+        ItemId(self.0 as u32)
+    }
+
+    #[inline]
+    fn score(self) -> f32 {
+        let bits = (!(self.0 >> 32) as u32 ^ (1 << 31)) as i32;
+        f32::from_bits((bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32)
     }
 }
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Entry {}
 
 impl TopK {
     /// An empty selection of at most `k` items.
     pub fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::with_capacity(k.min(1 << 16)) }
+        Self { k, kept: Vec::with_capacity(k.saturating_mul(2).min(1 << 12)), bound: None }
     }
 
-    /// Whether an item with this id and score would be kept.
+    /// Whether an item with this id and score may be among the best: if not, it need not be offered.
     #[inline]
-    pub fn would_keep(&self, item: ItemId, score: f32) -> bool {
-        if self.heap.len() < self.k {
-            return true;
-        }
-        self.heap.peek().is_some_and(|worst| Entry(item, score) < *worst)
+    pub fn may_keep(&self, item: ItemId, score: f32) -> bool {
+        self.is_within(Key::new(item, score))
     }
 
-    /// A score below this is not kept, whatever its item: negative infinity until `k` items are held.
+    #[inline]
+    fn is_within(&self, key: Key) -> bool {
+        self.k > 0 && self.bound.is_none_or(|bound| key < bound)
+    }
+
+    /// An item of a score below this need not be offered: negative infinity until enough have been.
     #[inline]
     pub fn threshold(&self) -> f32 {
-        match self.heap.peek() {
-            Some(worst) if self.heap.len() == self.k => worst.1,
-            _ => f32::NEG_INFINITY,
-        }
+        self.bound.map_or(f32::NEG_INFINITY, Key::score)
     }
 
     /// Offers one item.
     #[inline]
     pub fn push(&mut self, item: ItemId, score: f32) {
-        if self.heap.len() < self.k {
-            self.heap.push(Entry(item, score));
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && Entry(item, score) < *worst
-        {
-            *worst = Entry(item, score);
+        let key = Key::new(item, score);
+        if self.is_within(key) {
+            self.kept.push(key);
+            if self.kept.len() == self.k.saturating_mul(2) {
+                self.drop_worse();
+            }
+        }
+    }
+
+    /// Keeps the `k` best of what is kept.
+    fn drop_worse(&mut self) {
+        if self.k < self.kept.len() {
+            let (_, worst, _) = self.kept.select_nth_unstable(self.k - 1);
+            self.bound = Some(*worst);
+            self.kept.truncate(self.k);
         }
     }
 
     /// The items kept, best first.
-    pub fn into_sorted(self) -> Vec<(ItemId, f32)> {
-        self.heap.into_sorted_vec().into_iter().map(|Entry(item, score)| (item, score)).collect()
+    pub fn into_sorted(mut self) -> Vec<(ItemId, f32)> {
+        self.drop_worse();
+        self.kept.sort_unstable();
+        self.kept.into_iter().map(|key| (key.item(), key.score())).collect()
     }
 }
 
@@ -99,7 +112,7 @@ pub(crate) fn best_admitted(scores: &[f32], k: usize, filter: &ItemFilter) -> Re
     let mut top = TopK::new(k);
     let mut offer = |item: ItemId| {
         let score = scores[item.index()];
-        if top.would_keep(item, score) && filter.admits(item) {
+        if top.may_keep(item, score) && filter.admits(item) {
             top.push(item, score);
         }
     };
@@ -118,15 +131,23 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_key_orders_as_scores_and_items_do(a: (u32, u32), b: (u32, u32)) {
+            let [a, b] = [a, b].map(|(item, bits)| (ItemId(item), f32::from_bits(bits)));
+            let key = |(item, score)| Key::new(item, score);
+            prop_assert_eq!(key(a).cmp(&key(b)), by_score(a, b));
+            prop_assert_eq!((key(a).item(), key(a).score().to_bits()), (a.0, a.1.to_bits()));
+        }
+
+        #[test]
         fn equals_a_sort(scores in prop::collection::vec(-3i8..3, 0..60), k in 0usize..70) {
             let mut all: Vec<_> =
                 scores.iter().enumerate().map(|(i, &s)| (ItemId(i as u32), f32::from(s))).collect();
             let mut top = TopK::new(k);
             for &(item, score) in all.iter().rev() {
-                let keep = top.would_keep(item, score);
-                prop_assert!(!keep || score >= top.threshold());
+                let (may, threshold) = (top.may_keep(item, score), top.threshold());
                 top.push(item, score);
-                prop_assert_eq!(keep, top.clone().into_sorted().contains(&(item, score)));
+                let is_kept = top.clone().into_sorted().contains(&(item, score));
+                prop_assert!(may && score >= threshold || !is_kept);
             }
             all.sort_by(|&a, &b| by_score(a, b));
             let values: Vec<f32> = scores.iter().map(|&s| f32::from(s)).collect();

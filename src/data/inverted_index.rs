@@ -44,7 +44,7 @@ impl InvertedIndex {
         }
         let mut top = TopK::new(k);
         for (item, score) in scores.drain().map(|(item, score)| (ItemId(item), score as f32)) {
-            if top.would_keep(item, score) && filter.admits(item) {
+            if top.may_keep(item, score) && filter.admits(item) {
                 top.push(item, score);
             }
         }

@@ -86,7 +86,7 @@ impl ItemSimilarities {
         }
         let mut top = TopK::new(k);
         for (item, &score) in (0..).map(ItemId).zip(&scores) {
-            if score != 0.0 && top.would_keep(item, score) && filter.admits(item) {
+            if score != 0.0 && top.may_keep(item, score) && filter.admits(item) {
                 top.push(item, score);
             }
         }

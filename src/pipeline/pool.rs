@@ -28,16 +28,19 @@ impl Pool {
         method: FusionMethod,
         answers: impl Iterator<Item = (&'a ChannelConfig, &'a [Candidate])>,
     ) -> Self {
-        let mut entries = Vec::new();
+        let mut unsorted = Vec::new();
         for (channel, (config, answer)) in (0..).zip(answers) {
             let parts = (0..).zip(answer).zip(method.parts(answer));
-            entries.extend(parts.map(|((place, candidate), part)| {
+            unsorted.extend(parts.map(|((place, candidate), part)| {
                 let is_reserved = (place as usize) < config.quota;
                 Entry { item: candidate.item, channel, place, part, is_reserved }
             }));
         }
-        entries.sort_unstable_by_key(|entry| (entry.item, entry.channel, entry.place));
-        Self { entries }
+        // They lie by channel and place; one number for the item and where it lies sorts faster than a comparison of entries.
+        let mut order: Vec<u64> =
+            unsorted.iter().zip(0..).map(|(entry, at)| u64::from(entry.item.0) << 32 | at).collect();
+        order.sort_unstable();
+        Self { entries: order.into_iter().map(|key| unsorted[key as u32 as usize]).collect() }
     }
 
     /// The fused score of each item, Σ weight · part over the channels that name it, by item. Reserved items are

@@ -13,6 +13,8 @@
 //! decay exponentially, not linearly with the place in s, so that a long history may ask; every session of the training
 //! data is all that one user did, which makes this a user-based model where users have one long history.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::{
@@ -148,23 +150,32 @@ impl SessionKnnRecaller {
     /// The nearest sessions with their similarities, best first; of equal ones the most recent first.
     fn neighbours(&self, query: &Query<'_>) -> Vec<(u32, f64)> {
         let SessionKnnConfig { n_neighbours, n_recent, half_life, .. } = self.config;
-        let is_other = |session: &&u32| Some(self.users[**session as usize]) != query.user();
         let mut overlaps = SparseAccumulator::new(self.users.len());
-        // A session among the m most recent of all that share an item is among the first m of each of its items.
+        // A session among the m most recent of all that share an item is among the first m of each of its items; one more may
+        // be the asking user's own.
         for (item, weight) in recency_weights(query.history(), half_life) {
-            for &session in self.sessions.row(item).iter().filter(is_other).take(n_recent) {
+            for &session in self.sessions.row(item).iter().take(n_recent.saturating_add(1)) {
                 overlaps.add(session, weight.into());
             }
         }
-        let mut found: Vec<(u32, f64)> = overlaps.drain().collect();
-        found.sort_unstable_by_key(|&(session, _)| session);
-        found.truncate(n_recent);
+        let is_other = |session: u32| Some(self.users[session as usize]) != query.user();
+        let mut found: Vec<(u32, f64)> = overlaps.drain().filter(|&(session, _)| is_other(session)).collect();
+        keep_least(&mut found, n_recent, |a, b| a.0.cmp(&b.0));
         for (session, overlap) in &mut found {
             *overlap /= (self.items.row(*session as usize).len() as f64).sqrt();
         }
-        found.sort_by(|a, b| b.1.total_cmp(&a.1));
-        found.truncate(n_neighbours);
+        let nearer = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        keep_least(&mut found, n_neighbours, nearer);
+        found.sort_unstable_by(nearer);
         found
+    }
+}
+
+/// Keeps the `k` least values, in any order.
+fn keep_least<T>(values: &mut Vec<T>, k: usize, compare: impl FnMut(&T, &T) -> Ordering) {
+    if k < values.len() {
+        values.select_nth_unstable_by(k, compare);
+        values.truncate(k);
     }
 }
 
@@ -178,7 +189,7 @@ impl Recaller for SessionKnnRecaller {
         let mut top = TopK::new(k);
         for (item, votes) in votes.drain().map(|(item, votes)| (ItemId(item), votes as f32)) {
             let score = votes * self.idf[item.index()];
-            if score > 0.0 && top.would_keep(item, score) && query.filter().admits(item) {
+            if score > 0.0 && top.may_keep(item, score) && query.filter().admits(item) {
                 top.push(item, score);
             }
         }

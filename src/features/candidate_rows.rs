@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::features::encoded_rows::Bags;
 use crate::features::{ChannelFeatures, EncodedRows, FeatureSpace};
 use crate::ids::{ItemId, UserId};
 use crate::pipeline::Candidate;
@@ -104,8 +105,10 @@ impl CandidateRows {
     /// # Errors
     /// A user or an item that is none of those known.
     pub fn of(&self, user: Option<UserId>, history: &[ItemId], items: &[ItemId]) -> Result<EncodedRows> {
-        let rows = self.joined(user, history, items.iter().copied())?;
-        if self.channels.is_some() { rows.extended(&self.space, |_, _, _| ()) } else { Ok(rows) }
+        let n_channels = self.channels.as_ref().map_or(0, |channels| channels.names().len());
+        self.joined(user, history, items.iter().copied(), |_, bags| {
+            (0..n_channels).for_each(|_| bags.close())
+        })
     }
 
     /// As [`of`](Self::of), with what the channels said of the candidates.
@@ -118,11 +121,12 @@ impl CandidateRows {
         history: &[ItemId],
         candidates: &[Candidate],
     ) -> Result<EncodedRows> {
-        let rows = self.joined(user, history, candidates.iter().map(|candidate| candidate.item))?;
-        let Some(channels) = &self.channels else { return Ok(rows) };
-        let first = rows.space().n_fields();
-        rows.extended(&self.space, |row, channel, bag| {
-            channels.write_bag(&candidates[row], channel, self.space.ids(first + channel).start, bag);
+        let items = candidates.iter().map(|candidate| candidate.item);
+        let mut of_channels = self.channels.as_ref().map(|channels| channels.bags(&self.space));
+        self.joined(user, history, items, |row, bags| {
+            if let Some(of_channels) = &mut of_channels {
+                of_channels.write(&candidates[row], bags);
+            }
         })
     }
 
@@ -131,6 +135,7 @@ impl CandidateRows {
         user: Option<UserId>,
         history: &[ItemId],
         items: impl Iterator<Item = ItemId> + Clone,
+        extend: impl FnMut(usize, &mut Bags),
     ) -> Result<EncodedRows> {
         let check = |what, id: u32, bound: usize| match (id as usize) < bound {
             true => Ok(()),
@@ -147,9 +152,9 @@ impl CandidateRows {
             }
             None => Vec::new(),
         };
-        let user = user.map_or(self.n_users(), UserId::index);
+        let (users, row) = (&self.users, user.map_or(self.n_users(), UserId::index));
         let items: Vec<usize> = items.map(ItemId::index).collect();
-        self.users.join(user, &self.user_fields, &self.items, &items, &history)
+        users.join_extended(row, &self.user_fields, &self.items, &items, &history, &self.space, extend)
     }
 }
 

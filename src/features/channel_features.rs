@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::FeatureSpace;
+use crate::features::encoded_rows::Bags;
 use crate::features::moments::Moments;
 use crate::pipeline::{Candidate, ChannelScore};
 
@@ -13,6 +16,9 @@ const N_BINS: usize = 12;
 
 /// The k of reciprocal ranks, as in [`FusionMethod::ReciprocalRank`](crate::pipeline::FusionMethod::ReciprocalRank).
 const K: f32 = 60.0;
+
+/// Names of channels that are known by their place in memory; more are looked up by their letters.
+const MAX_SEEN: usize = 64;
 
 /// Standardised scores are cut at this distance from 0.
 const MAX_DEVIATION: f32 = 8.0;
@@ -104,26 +110,66 @@ impl ChannelFeatures {
         self.names().try_fold(space.clone(), |space, name| space.with_field(format!("channel/{name}"), N_IDS))
     }
 
-    /// Writes the bag of a channel's field, whose ids start at `first`.
-    pub(super) fn write_bag(
-        &self,
-        candidate: &Candidate,
-        channel: usize,
-        first: u32,
-        bag: &mut Vec<(u32, f32)>,
-    ) {
-        let ChannelScale { name, mean, deviation } = &self.channels[channel];
-        let told = candidate.channels.iter().find(|told| *told.channel == **name);
-        let Some(&ChannelScore { score, rank, .. }) = told else { return };
-        let bin = (rank.max(1).ilog2() as usize).min(N_BINS - 1) as u32;
-        let score = ((score - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION);
-        bag.extend([(first, (1.0 + K) / (K + rank as f32)), (first + 1, score), (first + 2 + bin, 1.0)]);
+    /// What writes the bags of these fields, which are the last of `space`.
+    pub(super) fn bags<'a>(&'a self, space: &FeatureSpace) -> ChannelBags<'a> {
+        let fields = space.n_fields() - self.channels.len()..space.n_fields();
+        let first_ids = fields.map(|field| space.ids(field).start).collect();
+        ChannelBags {
+            channels: &self.channels,
+            first_ids,
+            told: vec![None; self.channels.len()],
+            seen: Vec::new(),
+        }
+    }
+}
+
+/// Writes the channels' fields of candidates.
+pub(super) struct ChannelBags<'a> {
+    channels: &'a [ChannelScale],
+    /// Of each channel's field.
+    first_ids: Vec<u32>,
+    /// What each channel said of one candidate: score and rank.
+    told: Vec<Option<(f32, u32)>>,
+    /// Names by their place in memory, which candidates of one answer share, with the channels of those names.
+    seen: Vec<(Arc<str>, Option<usize>)>,
+}
+
+impl ChannelBags<'_> {
+    pub(super) fn write(&mut self, candidate: &Candidate, bags: &mut Bags) {
+        self.told.fill(None);
+        for ChannelScore { channel, score, rank } in candidate.channels.iter() {
+            if let Some(place) = self.place(channel) {
+                self.told[place].get_or_insert((*score, *rank));
+            }
+        }
+        for ((told, &first), ChannelScale { mean, deviation, .. }) in
+            self.told.iter().zip(&self.first_ids).zip(self.channels)
+        {
+            if let Some((score, rank)) = *told {
+                bags.push(first, (1.0 + K) / (K + rank as f32));
+                bags.push(first + 1, ((score - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION));
+                bags.push(first + 2 + (rank.max(1).ilog2() as usize).min(N_BINS - 1) as u32, 1.0);
+            }
+            bags.close();
+        }
+    }
+
+    fn place(&mut self, name: &Arc<str>) -> Option<usize> {
+        if let Some((_, place)) = self.seen.iter().find(|(seen, _)| Arc::ptr_eq(seen, name)) {
+            return *place;
+        }
+        let place = self.channels.iter().position(|channel| *channel.name == **name);
+        if self.seen.len() < MAX_SEEN {
+            self.seen.push((Arc::clone(name), place));
+        }
+        place
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{EncodedRow, EncodedRows};
     use crate::ids::ItemId;
 
     fn told(score: f32, rank: u32, channel: &str) -> Candidate {
@@ -135,21 +181,37 @@ mod tests {
         ChannelFeatures::fit(["a", "b"], &candidates).unwrap()
     }
 
-    fn bag(candidate: &Candidate, channel: usize) -> Vec<(u32, f32)> {
-        let mut bag = Vec::new();
-        fitted().write_bag(candidate, channel, 100, &mut bag);
-        bag
+    /// The bags of the channels' fields, whose ids are the only ones.
+    fn bags(candidate: &Candidate) -> [Vec<(u32, f32)>; 2] {
+        let features = fitted();
+        let space = features.extend(&FeatureSpace::default()).unwrap();
+        let mut rows = EncodedRows::new(FeatureSpace::default(), 0);
+        rows.push(EncodedRow::default()).unwrap();
+        let mut bags = features.bags(&space);
+        let rows = rows.join_extended(0, &[], &rows, &[0], &[], &space, |_, out| bags.write(candidate, out));
+        let rows = rows.unwrap();
+        [0, 1].map(|field| {
+            let (ids, weights) = rows.bag(0, field);
+            ids.iter().copied().zip(weights.iter().copied()).collect()
+        })
     }
 
     #[test]
     fn a_bag_holds_reciprocal_rank_score_and_bin() {
         // Of a the mean is 3 and the deviation 2; one score has the deviation 1.
-        assert_eq!(bag(&told(6.0, 1, "a"), 0), [(100, 1.0), (101, 1.5), (102, 1.0)]);
-        assert_eq!(bag(&told(2.0, 62, "a"), 0), [(100, 0.5), (101, -0.5), (107, 1.0)]);
-        assert_eq!(bag(&told(8.0, 3, "b"), 1), [(100, 61.0 / 63.0), (101, 1.0), (103, 1.0)]);
-        assert_eq!(bag(&told(8.0, 3, "b"), 0), []);
-        let far = told(f32::MAX, u32::MAX, "a");
-        assert_eq!(bag(&far, 0)[1..], [(101, 8.0), (102 + N_BINS as u32 - 1, 1.0)]);
+        let b = N_IDS as u32;
+        assert_eq!(bags(&told(6.0, 1, "a")), [vec![(0, 1.0), (1, 1.5), (2, 1.0)], vec![]]);
+        assert_eq!(bags(&told(2.0, 62, "a")), [vec![(0, 0.5), (1, -0.5), (7, 1.0)], vec![]]);
+        let rank_3 = vec![(b, 61.0 / 63.0), (b + 1, 1.0), (b + 3, 1.0)];
+        assert_eq!(bags(&told(8.0, 3, "b")), [vec![], rank_3.clone()]);
+        let [of_a, of_b] = bags(&told(8.0, 3, "b").from_channel("a", 1).from_channel("b", 9));
+        assert_eq!(
+            (of_a, of_b),
+            (vec![(0, 1.0), (1, 2.5), (2, 1.0)], rank_3),
+            "the first word of a channel counts"
+        );
+        let far = bags(&told(f32::MAX, u32::MAX, "a"));
+        assert_eq!(far[0][1..], [(1, 8.0), (2 + N_BINS as u32 - 1, 1.0)]);
     }
 
     #[test]
@@ -157,8 +219,17 @@ mod tests {
         let space = fitted().extend(&FeatureSpace::default().with_field("item", 4).unwrap()).unwrap();
         assert_eq!(space.names().collect::<Vec<_>>(), ["item", "channel/a", "channel/b"]);
         assert_eq!(space.ids(2), 4 + N_IDS as u32..4 + 2 * N_IDS as u32);
-        let last = bag(&told(0.0, u32::MAX, "a"), 0)[2].0;
-        assert_eq!(last, 100 + N_IDS as u32 - 1);
+        assert_eq!(bags(&told(0.0, u32::MAX, "a"))[0][2].0, N_IDS as u32 - 1);
+    }
+
+    #[test]
+    fn more_names_than_are_remembered_are_known_by_their_letters() {
+        let features = fitted();
+        let space = features.extend(&FeatureSpace::default()).unwrap();
+        let mut bags = features.bags(&space);
+        for _ in 0..2 * MAX_SEEN {
+            assert_eq!([bags.place(&"b".into()), bags.place(&"unknown".into())], [Some(1), None]);
+        }
     }
 
     #[test]

@@ -409,6 +409,22 @@ impl EncodedRows {
         items: &[usize],
         history: &[u32],
     ) -> Result<Self> {
+        self.join_extended(row, left, other, items, history, &self.space, |_, _| ())
+    }
+
+    /// As [`join`](Self::join), in a space with fields of ids more behind those of these rows; `extend` is told the place of an
+    /// item among `items`, and closes a bag for each of the new fields.
+    #[allow(clippy::too_many_arguments, reason = "those of join, and what lies behind")]
+    pub(super) fn join_extended(
+        &self,
+        row: usize,
+        left: &[String],
+        other: &Self,
+        items: &[usize],
+        history: &[u32],
+        space: &FeatureSpace,
+        mut extend: impl FnMut(usize, &mut Bags),
+    ) -> Result<Self> {
         self.check_space(&other.space)?;
         let n_fields = self.space.n_fields();
         let mut shared = vec![false; n_fields + self.space.vector_dims().len()];
@@ -423,7 +439,7 @@ impl EncodedRows {
                 (None, None) => return Err(Error::config("EncodedRows::join", "a field of the space", name)),
             }
         }
-        let mut joined = Self::new(self.space.clone(), 0);
+        let mut joined = Self::new(space.clone(), 0);
         let history = match self.space.history() {
             Some((_, max_len)) => joined.push_events(&history[history.len().saturating_sub(max_len)..])?,
             None => [0, 0],
@@ -431,20 +447,22 @@ impl EncodedRows {
         let d_vectors = self.space.d_vectors();
         // Neighbouring fields of one side are copied together.
         let runs: Vec<&[bool]> = shared[..n_fields].chunk_by(|a, b| a == b).collect();
-        joined.starts.reserve(items.len() * n_fields);
-        for &item in items {
+        let mut bags = Bags { ends: joined.starts, ids: Vec::new(), weights: Vec::new() };
+        bags.ends.reserve(items.len() * space.n_fields());
+        for (place, &item) in items.iter().enumerate() {
             let mut field = 0;
             for run in &runs {
                 let (side, row) = if run[0] { (self, row) } else { (other, item) };
                 let first = row * n_fields + field;
                 let starts = &side.starts[first..=first + run.len()];
-                let (entries, end) =
-                    (starts[0] as usize..starts[run.len()] as usize, joined.ids.len() as u32);
-                joined.starts.extend(starts[1..].iter().map(|start| start - starts[0] + end));
-                joined.ids.extend_from_slice(&side.ids[entries.clone()]);
-                joined.weights.extend_from_slice(&side.weights[entries]);
+                let (entries, end) = (starts[0] as usize..starts[run.len()] as usize, bags.ids.len() as u32);
+                bags.ends.extend(starts[1..].iter().map(|start| start - starts[0] + end));
+                bags.ids.extend_from_slice(&side.ids[entries.clone()]);
+                bags.weights.extend_from_slice(&side.weights[entries]);
                 field += run.len();
             }
+            extend(place, &mut bags);
+            debug_assert_eq!(bags.ends.len(), 1 + (place + 1) * space.n_fields());
             let start = joined.vectors.len();
             joined.vectors.extend_from_slice(&other.vectors[item * d_vectors..(item + 1) * d_vectors]);
             for range in &vectors {
@@ -452,46 +470,15 @@ impl EncodedRows {
                 joined.vectors[start..][range.clone()].copy_from_slice(of_left);
             }
         }
-        check_count("EncodedRows::ids", joined.ids.len())?;
+        check_count("EncodedRows::ids", bags.ids.len())?;
+        (joined.starts, joined.ids, joined.weights) = (bags.ends, bags.ids, bags.weights);
         if self.space.history().is_some() {
             joined.histories = vec![history; items.len()];
         }
         joined.groups = vec![self.groups[row]; items.len()];
+        shared.splice(n_fields..n_fields, std::iter::repeat_n(false, space.n_fields() - n_fields));
         joined.shared = shared;
         Ok(joined)
-    }
-
-    /// The same rows in a space with fields of ids more behind those of these; `write` writes the bag of a row in a new field,
-    /// counted from 0.
-    pub(super) fn extended(
-        self,
-        space: &FeatureSpace,
-        mut write: impl FnMut(usize, usize, &mut Vec<(u32, f32)>),
-    ) -> Result<Self> {
-        let (n_before, n_rows) = (self.space.n_fields(), self.n_rows());
-        let n_new = space.n_fields() - n_before;
-        let (mut starts, mut ids, mut weights) = (vec![0], Vec::new(), Vec::new());
-        starts.reserve_exact(n_rows * space.n_fields());
-        let mut bag = Vec::new();
-        for row in 0..n_rows {
-            let bags = &self.starts[row * n_before..=(row + 1) * n_before];
-            let (entries, shift) = (bags[0] as usize..bags[n_before] as usize, ids.len() as u32);
-            starts.extend(bags[1..].iter().map(|end| end - bags[0] + shift));
-            ids.extend_from_slice(&self.ids[entries.clone()]);
-            weights.extend_from_slice(&self.weights[entries]);
-            for field in 0..n_new {
-                write(row, field, &mut bag);
-                ids.extend(bag.iter().map(|&(id, _)| id));
-                weights.extend(bag.drain(..).map(|(_, weight)| weight));
-                starts.push(ids.len() as u32);
-            }
-        }
-        check_count("EncodedRows::ids", ids.len())?;
-        let mut shared = self.shared;
-        if !shared.is_empty() {
-            shared.splice(n_before..n_before, std::iter::repeat_n(false, n_new));
-        }
-        Ok(Self { space: space.clone(), starts, ids, weights, shared, ..self })
     }
 
     /// These rows, in this order.

@@ -99,6 +99,70 @@ fn rows_count_for_as_many_as_their_weight_says() {
     }
 }
 
+/// Groups of three rows; the first has the number 2, the others 1 and 3, so that no threshold alone tells it.
+fn groups(n: usize) -> EncodedRows {
+    let mut rows = EncodedRows::new(FeatureSpace::default().with_vectors("number", 1).unwrap(), 1);
+    for _ in 0..n {
+        for (at, number) in [2.0, 1.0, 3.0].into_iter().enumerate() {
+            let label = [f32::from(at == 0)];
+            rows.push(EncodedRow { vectors: &[number], labels: &label, ..EncodedRow::default() }).unwrap();
+        }
+    }
+    rows
+}
+
+#[test]
+fn trees_place_the_first_of_a_group_before_the_others() {
+    let config = GbdtConfig { n_trees: 40, learning_rate: 0.3, ..GbdtConfig::default() };
+    let trees = config.fit_grouped(&groups(200), &groups(50), &[0.0, 1.0]).unwrap();
+    let rows = groups(2);
+    let scores = trees.score_rows(&rows).unwrap();
+    assert!(scores.chunks(3).all(|group| group[0] > group[1].max(group[2]) + 2.0), "{scores:?}");
+    let read: Gbdt = serde_json::from_str(&serde_json::to_string(&trees).unwrap()).unwrap();
+    assert_eq!(read.score_rows(&rows).unwrap(), scores);
+}
+
+#[test]
+fn counts_say_for_how_many_a_negative_stands() {
+    // Of a pair one has the number 0, the other 1; in three pairs of four that is the first.
+    let mut rows = EncodedRows::new(FeatureSpace::default().with_vectors("number", 1).unwrap(), 1);
+    for i in 0..400 {
+        for at in 0..2 {
+            let number = if (at == 0) == (i % 4 < 3) { 1.0 } else { 0.0 };
+            let label = [f32::from(at == 0)];
+            rows.push(EncodedRow { vectors: &[number], labels: &label, ..EncodedRow::default() }).unwrap();
+        }
+    }
+    let config = GbdtConfig { n_trees: 100, learning_rate: 0.3, ..GbdtConfig::default() };
+    // With u = exp(x₁ − x₀) and a count c, 3/4 · c / (c + u) = 1/4 · c u / (1 + c u): u² − 2 c u − 3 = 0.
+    for c in [1f32, 3.0] {
+        let trees = config.fit_grouped(&rows, &rows, &[c.ln()]).unwrap();
+        let scores = trees.score_rows(&rows.select(&[0, 1])).unwrap();
+        let expected = (c + (c * c + 3.0).sqrt()).ln();
+        assert!((scores[0] - scores[1] - expected).abs() < 0.02, "{c}: {scores:?}, {expected}");
+    }
+}
+
+#[test]
+fn groups_that_do_not_fit_are_refused() {
+    let (rows, config) = (groups(20), GbdtConfig { n_trees: 3, ..GbdtConfig::default() });
+    let refused = |rows: &EncodedRows, held_out: &EncodedRows, log_counts: &[f32]| {
+        config.fit_grouped(rows, held_out, log_counts).unwrap_err().to_string()
+    };
+    let short = rows.select(&[0, 1, 2, 3]);
+    assert_eq!(refused(&short, &rows, &[0.0; 2]), "rows of all groups: expected 6, found 4");
+    assert_eq!(refused(&rows, &short, &[0.0; 2]), "held-out rows of all groups: expected 6, found 4");
+    assert_eq!(
+        refused(&rows, &rows.select(&[]), &[0.0; 2]),
+        "held-out rows of all groups: expected 3, found 0"
+    );
+    assert!(refused(&rows, &self::rows(), &[0.0; 2]).contains("EncodedRows::space"));
+    assert!(refused(&rows, &rows, &[]).contains("RankingLoss::log_counts"));
+    assert!(refused(&rows, &rows, &[0.0, f32::NAN]).contains("RankingLoss::log_counts"));
+    let config = GbdtConfig { patience: 0, ..config.clone() };
+    assert!(config.fit_grouped(&rows, &rows, &[0.0; 2]).unwrap_err().to_string().contains("patience"));
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let rows = rows();

@@ -42,6 +42,9 @@ const IDENTITIES: [&str; 2] = ["user", "zip"];
 
 type Pairs = Vec<(Option<UserId>, Option<ItemId>)>;
 
+/// A ranker under its name.
+pub type Trained = (&'static str, Arc<dyn Ranker>);
+
 /// What rankers learn from.
 pub struct Lessons {
     rows: CandidateRows,
@@ -50,8 +53,6 @@ pub struct Lessons {
     tune: EncodedRows,
     /// Of each negative behind a positive.
     log_counts: Vec<f32>,
-    #[cfg_attr(not(feature = "gbdt"), allow(dead_code, reason = "networks take logarithms"))]
-    weights: Vec<f32>,
 }
 
 impl Lessons {
@@ -71,8 +72,8 @@ impl Lessons {
         let rows = rows.with_channels(channels)?;
         let (learn, tune) = (of_learn.encode(learn, &rows)?, of_tune.encode(&bench.tune, &rows)?);
         println!("Rankers learn from {} rows and are stopped by {}.\n", learn.n_rows(), tune.n_rows());
-        let (log_counts, weights) = (of_learn.log_counts().to_vec(), of_learn.weights());
-        Ok(Self { rows, features, learn, tune, log_counts, weights })
+        let log_counts = of_learn.log_counts().to_vec();
+        Ok(Self { rows, features, learn, tune, log_counts })
     }
 
     /// What makes the rows of users and films.
@@ -81,7 +82,7 @@ impl Lessons {
     }
 
     /// Every ranker, the cheapest first.
-    pub fn fit_all(&self, bench: &Bench) -> Result<Vec<(&'static str, Arc<dyn Ranker>)>> {
+    pub fn fit_all(&self, bench: &Bench) -> Result<Vec<Trained>> {
         let objective = self.objective();
         let logistic = LogisticConfig { objective: objective.clone(), ..LogisticConfig::default() };
         let mlp = MlpConfig::new(1).with_hidden([256, 128]).with_dropout(DROPOUT);
@@ -132,16 +133,17 @@ impl Lessons {
         self.ranker(fitted.model)
     }
 
-    /// Grows trees.
+    /// Grows trees, as many as place the positives best.
     #[cfg(feature = "gbdt")]
     fn grow(&self, bench: &Bench) -> Result<Arc<dyn Ranker>> {
         let config = recsys::models::ranking::GbdtConfig {
+            n_trees: 1_000,
             learning_rate: 0.05,
-            min_child_weight: 20.0,
+            max_depth: 4,
             seed: bench.args.seed,
             ..Default::default()
         };
-        let trees = config.fit_weighted(&self.learn, &self.weights)?;
+        let trees = config.fit_grouped(&self.learn, &self.tune, &self.log_counts)?;
         println!("gbdt\n  log likelihood {:.4}\n", self.log_likelihood(&trees)?);
         self.ranker(trees)
     }

@@ -1,11 +1,19 @@
+use std::iter;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use hessboost::metric::CustomMetric;
+use hessboost::objective::{CustomLoss, GradPair};
 use hessboost::prelude::{
-    BoostedModel, DMatrix, Iterations, Objective, RegLoss, TrainingParams, TreeMethod, train,
+    BoostedModel, DMatrix, HessboostError, Iterations, Objective, RegLoss, Trainer, TrainingParams,
+    TreeMethod, train,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{EncodedRows, FeatureSpace};
+use crate::losses::RankingLoss;
 use crate::rng::Rng;
 use crate::training::RowScorer;
 
@@ -13,17 +21,18 @@ use crate::training::RowScorer;
 ///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
-/// | `n_trees` | 300 | trees, each grown on what those before it left | ≥ 1 |
+/// | `n_trees` | 300 | trees at most, each grown on what those before it left | ≥ 1 |
 /// | `learning_rate` | 0.1 | share of a tree that is added | (0, 1] |
 /// | `max_depth` | 6 | splits from the root to a leaf | ≥ 1 |
 /// | `min_child_weight` | 1 | least Σ w p (1 − p) over the rows of a leaf, with their weights w | ≥ 0 |
 /// | `max_one_hot` | 32 | ids up to which a field has a column for each of them | |
 /// | `prior` | 10 | rows a that the mean of all labels counts in the statistic of an id | > 0 |
+/// | `patience` | 30 | trees that may do no good on held-out groups before growing ends | ≥ 1 |
 /// | `seed` | 1 | the order of the rows in the statistics | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GbdtConfig {
-    /// Trees, each grown on what those before it left.
+    /// Trees at most, each grown on what those before it left.
     pub n_trees: usize,
     /// The share of a tree that is added.
     pub learning_rate: f64,
@@ -35,6 +44,8 @@ pub struct GbdtConfig {
     pub max_one_hot: usize,
     /// Rows that the mean of all labels counts in the statistic of an id.
     pub prior: f64,
+    /// Trees that may do no good on held-out groups before growing ends.
+    pub patience: usize,
     /// Seeds the order of the rows in the statistics.
     pub seed: u64,
 }
@@ -48,6 +59,7 @@ impl Default for GbdtConfig {
             min_child_weight: 1.0,
             max_one_hot: 32,
             prior: 10.0,
+            patience: 30,
             seed: 1,
         }
     }
@@ -74,6 +86,78 @@ impl GbdtConfig {
         if let Some(weight) = weights.iter().find(|&&weight| !(weight.is_finite() && weight >= 0.0)) {
             return Err(Error::config("Gbdt::weights", "numbers of at least 0", weight));
         }
+        let labels = self.checked_labels(rows)?;
+        let n_positive = labels.iter().filter(|&&y| y > 0.5).count();
+        if n_positive == 0 || n_positive == labels.len() {
+            return Err(Error::config("Gbdt::rows", "rows of both classes", "one class"));
+        }
+        let (columns, values) = self.columns(rows, &labels)?;
+        let grow = || {
+            let params = self.params(Objective::BinaryLogistic(RegLoss::default()))?;
+            train(&params, &matrix(&values, &labels)?.with_weights(weights)?, self.n_trees)
+        };
+        let trees = grow().map_err(|error| Error::config("Gbdt::rows", "rows to grow trees on", error))?;
+        Ok(Gbdt { space: rows.space().clone(), columns, trees })
+    }
+
+    /// Trees that place the first row of each group before the others, by the loss of
+    /// [`RankingLoss::SampledSoftmax`](crate::losses::RankingLoss::SampledSoftmax) with these `log_counts` (in the trees' words:
+    /// of a group with the probabilities p of the loss, the gradient is p, less 1 for the first row, and the second derivative
+    /// p (1 − p)). As many trees are kept as do best on the groups `held_out`.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), but for classes; a number of rows that is no multiple of one more than `log_counts`; none held
+    /// out; rows held out of another space; a count that is not finite.
+    pub fn fit_grouped(
+        &self,
+        rows: &EncodedRows,
+        held_out: &EncodedRows,
+        log_counts: &[f32],
+    ) -> Result<Gbdt> {
+        RankingLoss::SampledSoftmax { log_counts: log_counts.to_vec() }.validate()?;
+        held_out.check_space(rows.space())?;
+        let group = 1 + log_counts.len();
+        for (what, rows) in [("rows of all groups", rows), ("held-out rows of all groups", held_out)] {
+            let n_groups = rows.n_rows().div_ceil(group).max(1);
+            if rows.n_rows() != n_groups * group {
+                let (expected, found) = (n_groups * group, rows.n_rows());
+                return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
+            }
+        }
+        self.checked_labels(rows)?;
+        let is_first = |rows: &EncodedRows| -> Vec<f32> {
+            (0..rows.n_rows()).map(|row| f32::from(row % group == 0)).collect()
+        };
+        let (columns, values) = self.columns(rows, &is_first(rows))?;
+        let held_out_values: Vec<Vec<f32>> = columns.iter().map(|column| column.of_rows(held_out)).collect();
+        let shares = Shares { log_counts: log_counts.into() };
+        let loss = {
+            let shares = shares.clone();
+            CustomLoss::new("sampled_softmax", 1, move |scores, _, _, out| {
+                for (pair, (share, is_first)) in out.iter_mut().zip(shares.of(scores)) {
+                    let second = (share * (1.0 - share)).max(f32::MIN_POSITIVE);
+                    *pair = GradPair::new(if is_first { share - 1.0 } else { share }, second);
+                }
+            })
+        };
+        let metric = CustomMetric::new("log_likelihood", true, move |scores, _, _| {
+            let of_first = shares.of(scores).filter(|&(_, is_first)| is_first);
+            of_first.map(|(share, _)| f64::from(share.max(f32::MIN_POSITIVE)).ln()).sum::<f64>()
+        });
+        let grow = || {
+            let params = self.params(Objective::custom(loss))?;
+            let learn = matrix(&values, &is_first(rows))?;
+            let held_out = matrix(&held_out_values, &is_first(held_out))?;
+            let trainer = Trainer::new(&params, &learn, self.n_trees).eval(&held_out, "held_out");
+            let patience = NonZeroUsize::new(self.patience).unwrap_or(NonZeroUsize::MIN);
+            Ok(trainer.custom_metric(Box::new(metric)).early_stopping_rounds(patience).train()?.model)
+        };
+        let refused = |error: HessboostError| Error::config("Gbdt::rows", "rows to grow trees on", error);
+        Ok(Gbdt { space: rows.space().clone(), columns, trees: grow().map_err(refused)? })
+    }
+
+    /// Checks the settings, and makes classes of the labels.
+    fn checked_labels(&self, rows: &EncodedRows) -> Result<Vec<f32>> {
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return Err(Error::config("GbdtConfig::learning_rate", "a number in (0, 1]", self.learning_rate));
         }
@@ -84,7 +168,11 @@ impl GbdtConfig {
             let (field, found) = ("GbdtConfig::min_child_weight", self.min_child_weight);
             return Err(Error::config(field, "a number of at least 0", found));
         }
-        for (field, n) in [("GbdtConfig::n_trees", self.n_trees), ("GbdtConfig::max_depth", self.max_depth)] {
+        for (field, n) in [
+            ("GbdtConfig::n_trees", self.n_trees),
+            ("GbdtConfig::max_depth", self.max_depth),
+            ("GbdtConfig::patience", self.patience),
+        ] {
             if n == 0 {
                 return Err(Error::config(field, "at least 1", 0));
             }
@@ -93,13 +181,22 @@ impl GbdtConfig {
             let what = "number of labels of a row";
             return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
         }
-        let labels: Vec<f32> =
-            rows.labels().iter().step_by(rows.n_labels()).map(|&y| f32::from(y > 0.5)).collect();
-        let n_positive = labels.iter().filter(|&&y| y > 0.5).count();
-        let mean = n_positive as f64 / labels.len().max(1) as f64;
-        if !(mean > 0.0 && mean < 1.0) {
-            return Err(Error::config("Gbdt::rows", "rows of both classes", "one class"));
-        }
+        Ok(rows.labels().iter().step_by(rows.n_labels()).map(|&y| f32::from(y > 0.5)).collect())
+    }
+
+    fn params(&self, objective: Objective) -> std::result::Result<TrainingParams, HessboostError> {
+        TrainingParams::builder()
+            .objective(objective)
+            .tree_method(TreeMethod::Hist)
+            .eta(self.learning_rate)
+            .max_depth(self.max_depth)
+            .min_child_weight(self.min_child_weight)
+            .build()
+    }
+
+    /// The columns in which rows differ, and the values of these rows in each.
+    fn columns(&self, rows: &EncodedRows, labels: &[f32]) -> Result<(Vec<Column>, Vec<Vec<f32>>)> {
+        let mean = labels.iter().map(|&y| f64::from(y)).sum::<f64>() / labels.len().max(1) as f64;
         let mut order: Vec<u32> = (0..rows.n_rows() as u32).collect();
         Rng::new(self.seed).shuffle(&mut order);
         let space = rows.space();
@@ -137,19 +234,31 @@ impl GbdtConfig {
         if columns.is_empty() {
             return Err(Error::config("Gbdt::rows", "rows that differ in some field", "equal rows"));
         }
-        let grow = || {
-            let config = TrainingParams::builder()
-                .objective(Objective::BinaryLogistic(RegLoss::default()))
-                .tree_method(TreeMethod::Hist)
-                .eta(self.learning_rate)
-                .max_depth(self.max_depth)
-                .min_child_weight(self.min_child_weight)
-                .build()?;
-            let matrix = DMatrix::from_dense_vec(row_major(&values), rows.n_rows(), columns.len())?;
-            train(&config, &matrix.with_labels(&labels)?.with_weights(weights)?, self.n_trees)
-        };
-        let trees = grow().map_err(|error| Error::config("Gbdt::rows", "rows to grow trees on", error))?;
-        Ok(Gbdt { space: space.clone(), columns, trees })
+        Ok((columns, values))
+    }
+}
+
+/// The matrix of these columns.
+fn matrix(columns: &[Vec<f32>], labels: &[f32]) -> std::result::Result<DMatrix, HessboostError> {
+    DMatrix::from_dense_vec(row_major(columns), labels.len(), columns.len())?.with_labels(labels)
+}
+
+/// What each row has of its group's probability: exp(x_j + ln c_j) over the sum of the group, with ln c = 0 for the first.
+#[derive(Clone)]
+struct Shares {
+    log_counts: Arc<[f32]>,
+}
+
+impl Shares {
+    /// Of rows with these scores, and whether each is the first of its group.
+    fn of<'a>(&'a self, scores: &'a [f32]) -> impl Iterator<Item = (f32, bool)> {
+        scores.chunks_exact(1 + self.log_counts.len()).flat_map(|group| {
+            let counted =
+                || group.iter().zip(iter::once(&0.0).chain(self.log_counts.iter())).map(|(x, c)| x + c);
+            let max = counted().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = counted().map(|x| (x - max).exp()).sum();
+            counted().enumerate().map(move |(at, x)| ((x - max).exp() / sum, at == 0))
+        })
     }
 }
 

@@ -67,7 +67,7 @@ fn fusion_is_not_worse_than_its_best_channel() {
     for method in [FusionMethod::default(), FusionMethod::MinMax] {
         let equal = fusion(&train, method);
         print(&format!("{method:?}, equal weights"), &evaluate(&equal, &on_test, &ks).unwrap());
-        let fitted = FusionWeightsConfig { k: 100, ..FusionWeightsConfig::default() };
+        let fitted = FusionWeightsConfig { ks: vec![100], ..FusionWeightsConfig::default() };
         let fitted = fitted.fit(equal, &on_validation).unwrap();
         let weights: Vec<f32> = fitted.channels().iter().map(|channel| channel.config().weight).collect();
         let evaluation = evaluate(&fitted, &on_test, &ks).unwrap();

@@ -60,7 +60,8 @@ impl Channels {
 
     /// Joins the channels with the weights that recall most of the validation part.
     pub fn fuse(&self, method: FusionMethod, bench: &Bench) -> Result<Fusion> {
-        let config = FusionWeightsConfig { k: bench.last_cutoff(), ..FusionWeightsConfig::default() };
+        let ks = bench.data.protocol.cutoffs().to_vec();
+        let config = FusionWeightsConfig { ks, ..FusionWeightsConfig::default() };
         config.fit(Fusion::new(method, self.all.clone())?, &bench.tune)
     }
 }

@@ -16,8 +16,8 @@ const FACTORS: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0];
 /// Finds the weights of a [`Fusion`] that recall most of what was held out.
 ///
 /// A coordinate search: from equal weights on, each channel in turn takes the multiple of its weight (0, ¼, ½, ¾, 0.9,
-/// 1.1, 1.33, 2, 4) with the highest mean Recall@k, as long as that is an improvement; this for all channels until none
-/// improves. The measure itself is maximised, not a smooth stand-in such as the likelihood of a logistic regression,
+/// 1.1, 1.33, 2, 4) with the highest mean Recall@k, over users and the cut-offs k, as long as that is an improvement; this for
+/// all channels until none improves. The measure itself is maximised, not a smooth stand-in such as the likelihood of a logistic regression,
 /// whose weights are right for the order of all candidates and not for the cut at k; with few weights and
 /// thousands of users there is little to over-fit. A channel that adds nothing ends with weight 0 and is no longer asked.
 ///
@@ -25,7 +25,7 @@ const FACTORS: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0];
 ///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
-/// | `k` | 200 | cut-off of the recall | ≥ 1 |
+/// | `ks` | 10, 100, 200 | cut-offs of the recall: where the list is cut, and where it should be good already | each ≥ 1, one at least |
 /// | `max_rounds` | 10 | how often each weight is visited at most | ≥ 1 |
 ///
 /// ```
@@ -44,7 +44,7 @@ const FACTORS: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0];
 ///     Channel::new(ChannelConfig::new("item_knn", 50), knn),
 /// ];
 /// let held_out = HeldOut::validation(&split.train, &split.validation)?;
-/// let config = FusionWeightsConfig { k: 20, ..FusionWeightsConfig::default() };
+/// let config = FusionWeightsConfig { ks: vec![20], ..FusionWeightsConfig::default() };
 /// let fusion = config.fit(Fusion::new(FusionMethod::default(), channels)?, &held_out)?;
 /// let sum: f32 = fusion.channels().iter().map(|channel| channel.config().weight).sum();
 /// assert!((sum - 1.0).abs() < 1e-6);
@@ -53,15 +53,15 @@ const FACTORS: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FusionWeightsConfig {
-    /// The cut-off of the recall.
-    pub k: usize,
+    /// The cut-offs of the recall.
+    pub ks: Vec<usize>,
     /// How often each weight is visited at most.
     pub max_rounds: usize,
 }
 
 impl Default for FusionWeightsConfig {
     fn default() -> Self {
-        Self { k: 200, max_rounds: 10 }
+        Self { ks: vec![10, 100, 200], max_rounds: 10 }
     }
 }
 
@@ -71,14 +71,14 @@ impl FusionWeightsConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn validate(&self) -> Result<()> {
-        for (field, n) in
-            [("FusionWeightsConfig::k", self.k), ("FusionWeightsConfig::max_rounds", self.max_rounds)]
-        {
-            if n == 0 {
-                return Err(Error::config(field, "at least 1", 0));
-            }
+        if self.ks.is_empty() || self.ks.contains(&0) {
+            let expected = "cut-offs of at least 1";
+            return Err(Error::config("FusionWeightsConfig::ks", expected, format!("{:?}", self.ks)));
         }
-        Ok(())
+        match self.max_rounds {
+            0 => Err(Error::config("FusionWeightsConfig::max_rounds", "at least 1", 0)),
+            _ => Ok(()),
+        }
     }
 
     /// The fusion with the weights found, which sum to 1.
@@ -115,10 +115,10 @@ impl FusionWeightsConfig {
         weights
     }
 
-    /// Σ Recall@k.
+    /// Σ of the users' mean Recall@k.
     fn recall(&self, questions: &[Question], weights: &[f32]) -> f64 {
         let recalls: Vec<f64> =
-            questions.par_iter().map(|question| question.recall_at_k(weights, self.k)).collect();
+            questions.par_iter().map(|question| question.mean_recall(weights, &self.ks)).collect();
         recalls.iter().sum()
     }
 }
@@ -144,16 +144,18 @@ struct Question {
 }
 
 impl Question {
-    fn recall_at_k(&self, weights: &[f32], k: usize) -> f64 {
+    fn mean_recall(&self, weights: &[f32], ks: &[usize]) -> f64 {
         let scores = self.pool.scores(weights);
-        let is_hit = |&&item: &&ItemId| {
-            let place = scores.binary_search_by_key(&item, |&(item, _)| item);
-            place.is_ok_and(|place| {
+        let cut_offs_that_keep = |item: &ItemId| {
+            let place = scores.binary_search_by_key(item, |&(item, _)| item);
+            place.map_or(0, |place| {
                 let better = |&&other: &&(ItemId, f32)| by_score(other, scores[place]).is_lt();
-                scores.iter().filter(better).count() < k
+                let n_better = scores.iter().filter(better).count();
+                ks.iter().filter(|&&k| n_better < k).count()
             })
         };
-        self.relevant.iter().filter(is_hit).count() as f64 / self.relevant.len() as f64
+        let hits: usize = self.relevant.iter().map(cut_offs_that_keep).sum();
+        hits as f64 / (self.relevant.len() * ks.len()) as f64
     }
 }
 
@@ -228,7 +230,7 @@ mod tests {
     }
 
     fn config() -> FusionWeightsConfig {
-        FusionWeightsConfig { k: 5, ..FusionWeightsConfig::default() }
+        FusionWeightsConfig { ks: vec![5, 20], ..FusionWeightsConfig::default() }
     }
 
     #[test]
@@ -256,9 +258,10 @@ mod tests {
         let fusion = Fusion::new(FusionMethod::default(), channels).unwrap();
         let (held_out, weights) = (held_out(0..50), [0.3, 0.7]);
         let sum = config().recall(&ask(&fusion, &held_out).unwrap(), &weights);
-        let evaluation = evaluate(&fusion.with_weights(&weights).unwrap(), &held_out, &[5]).unwrap();
-        let expected: f64 = evaluation.values(RankingMetric::Recall, 5).unwrap().iter().sum();
-        assert_eq!(sum, expected);
+        let evaluation = evaluate(&fusion.with_weights(&weights).unwrap(), &held_out, &[5, 20]).unwrap();
+        let sum_at = |k| evaluation.values(RankingMetric::Recall, k).unwrap().iter().sum::<f64>();
+        // Halves of whole numbers: exact in float64.
+        assert_eq!(sum, (sum_at(5) + sum_at(20)) / 2.0);
     }
 
     #[test]
@@ -273,9 +276,11 @@ mod tests {
 
     #[test]
     fn bad_settings_are_named() {
-        for config in
-            [FusionWeightsConfig { k: 0, ..config() }, FusionWeightsConfig { max_rounds: 0, ..config() }]
-        {
+        for config in [
+            FusionWeightsConfig { ks: vec![5, 0], ..config() },
+            FusionWeightsConfig { ks: vec![], ..config() },
+            FusionWeightsConfig { max_rounds: 0, ..config() },
+        ] {
             let error = config.fit(fusion(), &held_out(0..1)).unwrap_err();
             assert!(error.to_string().starts_with("FusionWeightsConfig::"), "{error}");
         }

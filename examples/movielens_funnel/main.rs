@@ -26,7 +26,7 @@ use bench::Bench;
 use channels::Channels;
 use clap::Parser;
 use common::{DataArgs, DeviceName, Prepared, Protocol};
-use rankers::{Lessons, Measured};
+use rankers::{Lessons, Measured, Trained};
 use recsys::metrics::{Evaluation, Funnel, HeldOutUser, RankingMetric, evaluate, evaluate_funnel};
 use recsys::models::reranking::Mmr;
 use recsys::pipeline::{Fusion, FusionMethod, PipelineBuilder};
@@ -117,9 +117,9 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let comparison = compare_with_best(&bench, &fused, &singles)?;
 
     let recalled = Pipeline::of(fusion.clone(), N_RECALLED.min(bench.data.dataset.n_items()));
-    let (ranked, lessons, rankers) = rank(&bench, &fusion, recalled)?;
+    let (rankers, lessons, measured) = train_rankers(&bench, &fusion, &recalled)?;
     let mmr = Mmr::new(bench.args.mmr, channels.vectors.clone())?;
-    let pipeline = ranked.clone().rerank("mmr", mmr, N_SHOWN).build()?;
+    let pipeline = ranked(&recalled, &rankers, N_RANKED).rerank("mmr", mmr, N_SHOWN).build()?;
     if let Some(folder) = &bench.args.save {
         saved::save(folder, &pipeline, lessons.as_ref(), &bench)?;
     }
@@ -128,7 +128,8 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let [p50_ms, p99_ms] = bench.time_requests(&pipeline)?;
     explain(&pipeline, &bench, user)?;
 
-    let studied = Studied { bench: &bench, channels: &channels, fusion, ranked, pipeline, lessons };
+    let studied =
+        Studied { bench: &bench, channels: &channels, fusion, recalled, rankers, pipeline, lessons };
     let mut studies = serde_json::Map::new();
     for study in &bench.args.study {
         studies.insert(study.name(), studied.run(*study)?);
@@ -146,7 +147,7 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
             "weights": channels::weights(&studied.fusion),
             "metrics": bench.metrics("fusion", &fused)?,
             "comparison": comparison,
-            "rankers": rankers.iter().map(Measured::to_json).collect::<Vec<_>>(),
+            "rankers": measured.iter().map(Measured::to_json).collect::<Vec<_>>(),
             "funnel": funnel,
             "studies": studies,
             "timings": {
@@ -188,28 +189,35 @@ fn compare_with_best(
     Ok(Some(json!(comparison)))
 }
 
-/// Under p5, trains the rankers, compares them, and puts two of them behind recall: the cheapest, and the one that reads
-/// histories.
-fn rank(
+/// Under p5, trains the rankers, the cheapest first, and compares them.
+fn train_rankers(
     bench: &Bench,
     fusion: &Fusion,
-    recalled: PipelineBuilder,
-) -> Result<(PipelineBuilder, Option<Lessons>, Vec<Measured>)> {
-    let Some(learn) = &bench.learn else { return Ok((recalled, None, Vec::new())) };
+    recalled: &PipelineBuilder,
+) -> Result<(Vec<Trained>, Option<Lessons>, Vec<Measured>)> {
+    let Some(learn) = &bench.learn else { return Ok((Vec::new(), None, Vec::new())) };
     let lessons = Lessons::new(bench, fusion, learn)?;
     let trained = lessons.fit_all(bench)?;
     let mut measured = Vec::new();
     for (name, ranker) in &trained {
-        measured.push(Measured::new(name, ranker, &recalled, bench)?);
+        measured.push(Measured::new(name, ranker, recalled, bench)?);
     }
-    println!("{}", rankers::table(&measured, &recalled, bench)?);
-    let [cheapest, .., finest] = &trained[..] else { return Ok((recalled, Some(lessons), measured)) };
-    let ranked = recalled.rank(cheapest.0, Arc::clone(&cheapest.1), N_PRERANKED).rank(
-        finest.0,
-        Arc::clone(&finest.1),
-        N_RANKED,
-    );
-    Ok((ranked, Some(lessons), measured))
+    println!("{}", rankers::table(&measured, recalled, bench)?);
+    Ok((trained, Some(lessons), measured))
+}
+
+/// Behind recall two of the rankers, if there are any: the cheapest, and the one that reads histories, which leaves
+/// `n_ranked` films.
+fn ranked(recalled: &PipelineBuilder, rankers: &[Trained], n_ranked: usize) -> PipelineBuilder {
+    let recalled = recalled.clone();
+    match rankers {
+        [cheapest, .., finest] => recalled.rank(cheapest.0, Arc::clone(&cheapest.1), N_PRERANKED).rank(
+            finest.0,
+            Arc::clone(&finest.1),
+            n_ranked,
+        ),
+        _ => recalled,
+    }
 }
 
 /// The funnel of the test users, with the similarity of films as iALS sees it.

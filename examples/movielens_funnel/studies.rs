@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::channels::{Channels, fit_sasrec, recalls};
 use crate::common::sasrec;
-use crate::rankers::{LEARNING_RATE, Lessons, Measured};
+use crate::rankers::{LEARNING_RATE, Lessons, Measured, Trained};
 use crate::table::{Table, estimate};
-use crate::{N_SHOWN, measure};
+use crate::{N_PRERANKED, N_RANKED, N_RECALLED, N_SHOWN, measure, ranked};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Study {
     /// Every method of fusion, and the fusion without each of its channels
     Fusion,
-    /// Maximal marginal relevance from diversity alone to relevance alone
+    /// Maximal marginal relevance from diversity alone to relevance alone, over more and fewer candidates
     Mmr,
     /// The films that the sequence channel reads
     HistoryLength,
@@ -45,8 +45,8 @@ pub struct Studied<'a> {
     pub bench: &'a Bench,
     pub channels: &'a Channels,
     pub fusion: Fusion,
-    /// The pipeline before diversity.
-    pub ranked: PipelineBuilder,
+    pub recalled: PipelineBuilder,
+    pub rankers: Vec<Trained>,
     pub pipeline: Pipeline,
     /// Where there are rankers.
     pub lessons: Option<Lessons>,
@@ -107,15 +107,17 @@ impl Studied<'_> {
     }
 
     fn mmr(&self) -> Result<Table> {
-        let header = ["lambda", "recall@10", "coverage@10", "similarity@10", "novelty@10"];
+        let header = ["chosen from", "lambda", "recall@10", "coverage@10", "similarity@10", "novelty@10"];
         let mut table = Table::new("Maximal marginal relevance", header);
-        for tenths in 0..=10u8 {
+        let pools = if self.rankers.is_empty() { &[N_RECALLED][..] } else { &[N_RANKED, 50, N_PRERANKED] };
+        for (&pool, tenths) in pools.iter().flat_map(|pool| (0..=10u8).map(move |tenths| (pool, tenths))) {
             let lambda = f32::from(tenths) / 10.0;
             let mmr = Mmr::new(lambda, self.channels.vectors.clone())?;
-            let pipeline = self.ranked.clone().rerank("mmr", mmr, N_SHOWN).build()?;
+            let pipeline = ranked(&self.recalled, &self.rankers, pool).rerank("mmr", mmr, N_SHOWN).build()?;
             let funnel = measure(&pipeline, self.bench, self.channels)?;
             table.push(funnel.stages.iter().skip(1).next_back().into_iter().flat_map(|stage| {
                 [
+                    pool.min(self.bench.data.dataset.n_items()).to_string(),
                     format!("{lambda:.1}"),
                     estimate(&stage.recall),
                     format!("{:.4}", stage.coverage),
@@ -145,13 +147,11 @@ impl Studied<'_> {
         let mut table =
             Table::new("DIN as the only ranker behind recall, by its attention", ["attention", "recall@10"]);
         let Some(lessons) = &self.lessons else { return Ok(table) };
-        let recalled =
-            Pipeline::of(self.fusion.clone(), crate::N_RECALLED.min(self.bench.data.dataset.n_items()));
         for (weights, how) in [(AttentionWeights::Raw, "sum"), (AttentionWeights::Softmax, "softmax")] {
             let relu = DinConfig { weights, ..lessons.din() };
             for (config, activation) in [(relu.clone(), "ReLU"), (relu.with_dice(), "Dice")] {
                 let ranker = lessons.fit(&config, LEARNING_RATE, self.bench)?;
-                let measured = Measured::new("din", &ranker, &recalled, self.bench)?;
+                let measured = Measured::new("din", &ranker, &self.recalled, self.bench)?;
                 table.push([format!("{how}, {activation}"), estimate(&measured.stage().recall)]);
             }
         }

@@ -108,6 +108,8 @@ impl EaseRecaller {
                 counts.map(|(other, n)| (other.index(), n)).chain([(item, l2)]).collect::<Vec<_>>()
             },
         );
+        // Beside the matrix nothing large is held.
+        drop(chosen);
         let Some(p) = gram.inverse() else {
             return Err(Error::config("EaseConfig::l2", "enough that XᵀX + λI can be inverted", config.l2));
         };

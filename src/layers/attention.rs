@@ -1,5 +1,5 @@
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor, activation};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -94,8 +94,21 @@ impl CausalSelfAttention {
     /// - x: `[layout.n_rows(), d_model]`
     /// - output: `[layout.n_rows(), d_model]`
     pub fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, rng: Option<&mut Rng>) -> Tensor<2> {
-        let qkv = self.input.forward(x);
-        self.output.forward(causal_attention(qkv, layout, self.n_heads, self.dropout, rng))
+        self.output.forward(self.attended(x, layout, rng))
+    }
+
+    /// What [`forward`](Self::forward) gives in inference at these rows.
+    ///
+    /// # Shapes
+    /// - x: `[layout.n_rows(), d_model]`
+    /// - rows: `[n]`
+    /// - output: `[n, d_model]`
+    pub fn forward_at(&self, x: Tensor<2>, layout: &SequenceLayout, rows: Tensor<1, Int>) -> Tensor<2> {
+        self.output.forward(self.attended(x, layout, None).select(0, rows))
+    }
+
+    fn attended(&self, x: Tensor<2>, layout: &SequenceLayout, rng: Option<&mut Rng>) -> Tensor<2> {
+        causal_attention(self.input.forward(x), layout, self.n_heads, self.dropout, rng)
     }
 }
 

@@ -1,5 +1,5 @@
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -149,26 +149,46 @@ impl TransformerBlock {
     /// - output: `[layout.n_rows(), d_model]`
     pub fn forward(&self, x: Tensor<2>, layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
         let attend = |x, rng: Option<&mut Rng>| self.attention.forward(x, layout, rng);
-        let x = self.residual(x, &self.attention_norm, attend, rng.as_deref_mut());
-        self.residual(x, &self.feed_forward_norm, |x, rng| self.feed_forward.forward(x, rng), rng)
+        let x = self.residual(x.clone(), x, &self.attention_norm, attend, rng.as_deref_mut());
+        self.feed_forward(x, rng)
     }
 
-    /// A sub-layer with its residual connection and its norm.
+    /// What [`forward`](Self::forward) gives in inference at these rows, at less cost: the others are read as keys and values
+    /// alone.
+    ///
+    /// # Shapes
+    /// - x: `[layout.n_rows(), d_model]`
+    /// - rows: `[n]`
+    /// - output: `[n, d_model]`
+    pub fn forward_at(&self, x: Tensor<2>, layout: &SequenceLayout, rows: Tensor<1, Int>) -> Tensor<2> {
+        let attend = |x, _: Option<&mut Rng>| self.attention.forward_at(x, layout, rows.clone());
+        let carried = x.clone().select(0, rows.clone());
+        let x = self.residual(x, carried, &self.attention_norm, attend, None);
+        self.feed_forward(x, None)
+    }
+
+    fn feed_forward(&self, x: Tensor<2>, rng: Option<&mut Rng>) -> Tensor<2> {
+        let layer = |x, rng: Option<&mut Rng>| self.feed_forward.forward(x, rng);
+        self.residual(x.clone(), x, &self.feed_forward_norm, layer, rng)
+    }
+
+    /// A sub-layer of `x` with its norm, added to what is carried past it.
     fn residual(
         &self,
         x: Tensor<2>,
+        carried: Tensor<2>,
         norm: &LayerNorm,
         layer: impl Fn(Tensor<2>, Option<&mut Rng>) -> Tensor<2>,
         mut rng: Option<&mut Rng>,
     ) -> Tensor<2> {
         match self.norm {
             NormPlacement::Pre => {
-                let y = layer(norm.forward(x.clone()), rng.as_deref_mut());
-                dropout_add(y, x, self.dropout, rng)
+                let y = layer(norm.forward(x), rng.as_deref_mut());
+                dropout_add(y, carried, self.dropout, rng)
             }
             NormPlacement::Post => {
-                let y = layer(x.clone(), rng.as_deref_mut());
-                norm.forward(dropout_add(y, x, self.dropout, rng))
+                let y = layer(x, rng.as_deref_mut());
+                norm.forward(dropout_add(y, carried, self.dropout, rng))
             }
         }
     }
@@ -180,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::kernels::{self, twin};
-    use crate::layers::read;
+    use crate::layers::{id_tensor, read};
 
     const D: usize = 8;
 
@@ -240,6 +260,23 @@ mod tests {
             };
             let found = read(block.forward(x.clone(), &layout, None)).unwrap();
             for (found, expected) in found.iter().zip(read(expected).unwrap()) {
+                assert!((found - expected).abs() < 1e-5, "{norm:?}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn some_rows_are_what_they_are_among_all() {
+        let device = Device::flex();
+        let layout = SequenceLayout::new([3, 0, 4]);
+        let x = Tensor::<2>::from_data(TensorData::new(rows(7), [7, D]), &device);
+        for norm in [NormPlacement::Pre, NormPlacement::Post] {
+            let block = block(TransformerBlockConfig::new(D).with_heads(2).with_norm(norm), &device);
+            let at = || id_tensor(&[2, 6], &device);
+            let all = read(block.forward(x.clone(), &layout, None).select(0, at())).unwrap();
+            let some = read(block.forward_at(x.clone(), &layout, at())).unwrap();
+            assert_eq!(some.len(), 2 * D);
+            for (found, expected) in some.iter().zip(&all) {
                 assert!((found - expected).abs() < 1e-5, "{norm:?}: {found} {expected}");
             }
         }

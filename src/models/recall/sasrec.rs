@@ -166,12 +166,37 @@ impl Sasrec {
     /// - histories: the items of `layout`'s rows
     /// - output: `[layout.n_rows(), d_model]`
     fn forward(&self, histories: &[u32], layout: &SequenceLayout, mut rng: Option<&mut Rng>) -> Tensor<2> {
-        let (items, rows) = self.items.lookup(histories.to_vec());
-        let (positions, p) = (self.positions.val(), self.config.dropout);
-        let mut x = sequence_embedding(items, positions, &rows, layout, p, rng.as_deref_mut());
+        let mut x = self.embedded(histories, layout, rng.as_deref_mut());
         for block in &self.blocks {
             x = block.forward(x, layout, rng.as_deref_mut());
         }
+        self.normalized(x)
+    }
+
+    /// In inference, F_t of the newest item of every history that is not empty.
+    ///
+    /// # Shapes
+    /// - histories: the items of `layout`'s rows
+    /// - output: `[n, d_model]`
+    fn forward_newest(&self, histories: &[u32], layout: &SequenceLayout) -> Tensor<2> {
+        let newest: Vec<u32> = layout.last_rows().map(|row| row as u32).collect();
+        let newest = id_tensor(&newest, &self.device());
+        let mut x = self.embedded(histories, layout, None);
+        let Some((last, before)) = self.blocks.split_last() else {
+            return self.normalized(x.select(0, newest));
+        };
+        for block in before {
+            x = block.forward(x, layout, None);
+        }
+        self.normalized(last.forward_at(x, layout, newest))
+    }
+
+    fn embedded(&self, histories: &[u32], layout: &SequenceLayout, rng: Option<&mut Rng>) -> Tensor<2> {
+        let (items, rows) = self.items.lookup(histories.to_vec());
+        sequence_embedding(items, self.positions.val(), &rows, layout, self.config.dropout, rng)
+    }
+
+    fn normalized(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,
@@ -224,9 +249,7 @@ impl QueryEncoder for Sasrec {
         if histories.is_empty() {
             return Ok(vectors);
         }
-        let x = self.forward(&histories, &layout, None);
-        let last: Vec<u32> = layout.last_rows().map(|row| row as u32).collect();
-        let encoded = read(x.select(0, id_tensor(&last, &self.device())))?;
+        let encoded = read(self.forward_newest(&histories, &layout))?;
         let with_history = layout.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
         for ((query, _), vector) in with_history.zip(encoded.chunks_exact(d)) {
             vectors[query * d..(query + 1) * d].copy_from_slice(vector);

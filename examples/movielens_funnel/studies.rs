@@ -110,8 +110,8 @@ impl Studied<'_> {
         let header = ["chosen from", "lambda", "recall@10", "coverage@10", "similarity@10", "novelty@10"];
         let mut table = Table::new("Maximal marginal relevance", header);
         let pools = if self.rankers.is_empty() { &[N_RECALLED][..] } else { &[N_RANKED, 50, N_PRERANKED] };
-        for (&pool, tenths) in pools.iter().flat_map(|pool| (0..=10u8).map(move |tenths| (pool, tenths))) {
-            let lambda = f32::from(tenths) / 10.0;
+        let lambdas = [0.0, 0.3, 0.5, 0.7, 0.9, 1.0];
+        for (&pool, lambda) in pools.iter().flat_map(|pool| lambdas.map(|lambda| (pool, lambda))) {
             let mmr = Mmr::new(lambda, self.channels.vectors.clone())?;
             let pipeline = ranked(&self.recalled, &self.rankers, pool).rerank("mmr", mmr, N_SHOWN).build()?;
             let funnel = measure(&pipeline, self.bench, self.channels)?;

@@ -1,8 +1,10 @@
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::ids::ItemId;
 
-/// An item with its score, and the channels that brought it; clones share what the channels said.
+/// An item with its score, and the channels that brought it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The item.
@@ -12,7 +14,7 @@ pub struct Candidate {
     pub score: f32,
     /// Where it came from, so that an answer can be explained. Empty where a stage has one channel and
     /// nothing to tell.
-    pub channels: Arc<[ChannelScore]>,
+    pub channels: ChannelScores,
 }
 
 /// What one channel said of a candidate.
@@ -26,10 +28,38 @@ pub struct ChannelScore {
     pub rank: u32,
 }
 
+/// What channels said of a candidate: a slice that clones share.
+#[derive(Clone, Default, PartialEq)]
+pub struct ChannelScores {
+    /// None for an empty slice: most candidates come from a channel that has nothing to tell, and would all count on one number.
+    told: Option<Arc<[ChannelScore]>>,
+}
+
+impl Deref for ChannelScores {
+    type Target = [ChannelScore];
+
+    fn deref(&self) -> &[ChannelScore] {
+        self.told.as_deref().unwrap_or_default()
+    }
+}
+
+impl FromIterator<ChannelScore> for ChannelScores {
+    fn from_iter<I: IntoIterator<Item = ChannelScore>>(told: I) -> Self {
+        let told: Arc<[ChannelScore]> = told.into_iter().collect();
+        Self { told: Some(told).filter(|told| !told.is_empty()) }
+    }
+}
+
+impl fmt::Debug for ChannelScores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 impl Candidate {
     /// A candidate of one unnamed channel.
     pub fn new(item: ItemId, score: f32) -> Self {
-        Self { item, score, channels: Arc::default() }
+        Self { item, score, channels: ChannelScores::default() }
     }
 
     /// The same candidate, brought by this channel at this place of its answer, from 1, with its present score.

@@ -1,11 +1,12 @@
+use std::iter;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
-use crate::pipeline::pool::Pool;
-use crate::pipeline::{Candidate, Channel, ChannelScore, FusionMethod, Query, Recaller};
+use crate::pipeline::pool::{Entry, Pool};
+use crate::pipeline::{Candidate, Channel, ChannelScore, ChannelScores, FusionMethod, Query, Recaller};
 use crate::top_k::TopK;
 
 /// Joins several recallers into one: score(i) = Σ w_c · part_c(i) over the channels c that name item i, where the
@@ -128,18 +129,26 @@ impl Fusion {
 }
 
 /// What the channels said of an item, and after each what its own channels said.
-fn told(names: &[Arc<str>], pool: &Pool, item: ItemId, answers: &[&[Candidate]]) -> Arc<[ChannelScore]> {
-    let mut told = Vec::with_capacity(names.len());
-    for entry in pool.entries(item) {
-        let candidate = &answers[entry.channel as usize][entry.place as usize];
-        let name = &names[entry.channel as usize];
-        told.push(ChannelScore { channel: Arc::clone(name), score: candidate.score, rank: entry.place + 1 });
-        told.extend(candidate.channels.iter().map(|inner| ChannelScore {
+fn told(names: &[Arc<str>], pool: &Pool, item: ItemId, answers: &[&[Candidate]]) -> ChannelScores {
+    let (entries, answer) = (pool.entries(item), |entry: &Entry| {
+        (&names[entry.channel as usize], &answers[entry.channel as usize][entry.place as usize])
+    });
+    let own = |entry: &Entry| {
+        let (name, candidate) = answer(entry);
+        ChannelScore { channel: Arc::clone(name), score: candidate.score, rank: entry.place + 1 }
+    };
+    if entries.iter().all(|entry| answer(entry).1.channels.is_empty()) {
+        return entries.iter().map(own).collect();
+    }
+    let with_inner = |entry| {
+        let (name, candidate) = answer(entry);
+        let inner = candidate.channels.iter().map(move |inner| ChannelScore {
             channel: format!("{name}/{}", inner.channel).into(),
             ..inner.clone()
-        }));
-    }
-    told.into()
+        });
+        iter::once(own(entry)).chain(inner)
+    };
+    entries.iter().flat_map(with_inner).collect()
 }
 
 /// Whether a channel can change an answer.

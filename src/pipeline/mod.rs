@@ -17,7 +17,7 @@ mod stage;
 mod stages;
 mod trace;
 
-pub use candidate::{Candidate, ChannelScore};
+pub use candidate::{Candidate, ChannelScore, ChannelScores};
 pub use channel::{Channel, ChannelConfig};
 pub use exhaustive::ExhaustiveRecaller;
 pub use fusion::Fusion;

@@ -272,11 +272,13 @@ impl Ials {
         items.sort_unstable();
         let counted = items.chunk_by(|a, b| a == b);
         let entries: Vec<_> = counted.map(|run| (run[0], run.len() as f32 * self.r_of_row)).collect();
-        let mut x = vec![0.0; self.config.n_factors];
         let system = self.config.system(&entries, self.items.n_rows());
-        let n_steps = 2 * self.config.n_factors;
-        LeastSquares::new(&self.items, &self.gramian).improve(&mut x, system, n_steps);
-        x
+        let fixed = LeastSquares::new(&self.items, &self.gramian);
+        fixed.solve(system).unwrap_or_else(|| {
+            let mut x = vec![0.0; self.config.n_factors];
+            fixed.improve(&mut x, system, 2 * self.config.n_factors);
+            x
+        })
     }
 
     /// The fitted vector of the query's user, if there is one.

@@ -6,6 +6,9 @@ use crate::ids::ItemId;
 use crate::pipeline::{Candidate, Query, Ranker};
 use crate::training::RowScorer;
 
+/// Rows that are worth a part of their own.
+const LEAST_ROWS: usize = 32;
+
 /// A [`RowScorer`] behind the [`Ranker`] trait: it knows the fields of every user and item, encoded as its training
 /// data were, and scores a user's candidates in one pass.
 ///
@@ -55,7 +58,9 @@ impl<M: RowScorer> FeatureRanker<M> {
         rows: impl Fn(&[T]) -> Result<EncodedRows> + Sync,
     ) -> Result<Vec<f32>> {
         let score = |candidates: &[T]| self.model.score_rows(&rows(candidates)?);
-        match self.model.n_rows_at_once() {
+        // At least in two parts, for a lone request to have two cores; the same parts on any machine, for the same bits.
+        let n_at_once = self.model.n_rows_at_once();
+        match n_at_once.map(|n| n.min(candidates.len().div_ceil(2).max(LEAST_ROWS))) {
             Some(n) if n < candidates.len() => {
                 let scores: Vec<Vec<f32>> = candidates.par_chunks(n).map(score).collect::<Result<_>>()?;
                 Ok(scores.concat())

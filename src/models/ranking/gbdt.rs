@@ -86,7 +86,13 @@ impl GbdtConfig {
         if let Some(weight) = weights.iter().find(|&&weight| !(weight.is_finite() && weight >= 0.0)) {
             return Err(Error::config("Gbdt::weights", "numbers of at least 0", weight));
         }
-        let labels = self.checked_labels(rows)?;
+        self.validate()?;
+        if rows.n_labels() == 0 {
+            let what = "number of labels of a row";
+            return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
+        }
+        let labels: Vec<f32> =
+            rows.labels().iter().step_by(rows.n_labels()).map(|&y| f32::from(y > 0.5)).collect();
         let n_positive = labels.iter().filter(|&&y| y > 0.5).count();
         if n_positive == 0 || n_positive == labels.len() {
             return Err(Error::config("Gbdt::rows", "rows of both classes", "one class"));
@@ -103,17 +109,18 @@ impl GbdtConfig {
     /// Trees that place the first row of each group before the others, by the loss of
     /// [`RankingLoss::SampledSoftmax`](crate::losses::RankingLoss::SampledSoftmax) with these `log_counts` (in the trees' words:
     /// of a group with the probabilities p of the loss, the gradient is p, less 1 for the first row, and the second derivative
-    /// p (1 − p)). As many trees are kept as do best on the groups `held_out`.
+    /// p (1 − p)). Labels are not read. As many trees are kept as do best on the groups `held_out`.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit), but for classes; a number of rows that is no multiple of one more than `log_counts`; none held
-    /// out; rows held out of another space; a count that is not finite.
+    /// A setting outside its range; rows that differ in nothing; a number of rows that is no multiple of one more than
+    /// `log_counts`; none held out; rows held out of another space; a count that is not finite.
     pub fn fit_grouped(
         &self,
         rows: &EncodedRows,
         held_out: &EncodedRows,
         log_counts: &[f32],
     ) -> Result<Gbdt> {
+        self.validate()?;
         RankingLoss::SampledSoftmax { log_counts: log_counts.to_vec() }.validate()?;
         held_out.check_space(rows.space())?;
         let group = 1 + log_counts.len();
@@ -124,7 +131,6 @@ impl GbdtConfig {
                 return Err(ErrorKind::LengthMismatch { what, expected, found }.into());
             }
         }
-        self.checked_labels(rows)?;
         let is_first = |rows: &EncodedRows| -> Vec<f32> {
             (0..rows.n_rows()).map(|row| f32::from(row % group == 0)).collect()
         };
@@ -156,8 +162,8 @@ impl GbdtConfig {
         Ok(Gbdt { space: rows.space().clone(), columns, trees: grow().map_err(refused)? })
     }
 
-    /// Checks the settings, and makes classes of the labels.
-    fn checked_labels(&self, rows: &EncodedRows) -> Result<Vec<f32>> {
+    /// Checks every setting against its range.
+    fn validate(&self) -> Result<()> {
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return Err(Error::config("GbdtConfig::learning_rate", "a number in (0, 1]", self.learning_rate));
         }
@@ -177,11 +183,7 @@ impl GbdtConfig {
                 return Err(Error::config(field, "at least 1", 0));
             }
         }
-        if rows.n_labels() == 0 {
-            let what = "number of labels of a row";
-            return Err(ErrorKind::LengthMismatch { what, expected: 1, found: 0 }.into());
-        }
-        Ok(rows.labels().iter().step_by(rows.n_labels()).map(|&y| f32::from(y > 0.5)).collect())
+        Ok(())
     }
 
     fn params(&self, objective: Objective) -> std::result::Result<TrainingParams, HessboostError> {

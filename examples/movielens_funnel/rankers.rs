@@ -65,9 +65,12 @@ impl Lessons {
         let [of_learn, of_tune] =
             [learn, &bench.tune].map(|questions| config.draw(fusion, questions, &known));
         let (of_learn, of_tune): (RankingExamples, RankingExamples) = (of_learn?, of_tune?);
-        let names =
-            fusion.channels().iter().map(|channel| channel.config()).filter(|config| config.weight > 0.0);
-        let channels = ChannelFeatures::fit(names.map(|config| &config.name), of_learn.groups().flatten())?;
+        let asked = fusion.channels().iter().map(|channel| channel.config());
+        let (names, weights): (Vec<&str>, Vec<f32>) = asked
+            .filter(|config| config.weight > 0.0)
+            .map(|config| (config.name.as_str(), config.weight))
+            .unzip();
+        let channels = ChannelFeatures::fit(names, of_learn.groups().flatten())?.with_weights(&weights)?;
         let (rows, features) = candidate_rows(bench)?;
         let rows = rows.with_channels(channels)?;
         let (learn, tune) = (of_learn.encode(learn, &rows)?, of_tune.encode(&bench.tune, &rows)?);

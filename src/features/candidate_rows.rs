@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::encoded_rows::Bags;
 use crate::features::{ChannelFeatures, EncodedRows, FeatureSpace};
 use crate::ids::{ItemId, UserId};
-use crate::pipeline::Candidate;
+use crate::pipeline::{Candidate, ChannelScores};
 
 /// What is known of users and of items, encoded apart, and joined for a user and some candidates: the rows that a ranker
 /// learns from and scores.
@@ -105,10 +105,8 @@ impl CandidateRows {
     /// # Errors
     /// A user or an item that is none of those known.
     pub fn of(&self, user: Option<UserId>, history: &[ItemId], items: &[ItemId]) -> Result<EncodedRows> {
-        let n_channels = self.channels.as_ref().map_or(0, |channels| channels.names().len());
-        self.joined(user, history, items.iter().copied(), |_, bags| {
-            (0..n_channels).for_each(|_| bags.close())
-        })
+        let nothing = ChannelScores::default();
+        self.joined(user, history, items.iter().copied(), |_| &nothing)
     }
 
     /// As [`of`](Self::of), with what the channels said of the candidates.
@@ -122,20 +120,16 @@ impl CandidateRows {
         candidates: &[Candidate],
     ) -> Result<EncodedRows> {
         let items = candidates.iter().map(|candidate| candidate.item);
-        let mut of_channels = self.channels.as_ref().map(|channels| channels.bags(&self.space));
-        self.joined(user, history, items, |row, bags| {
-            if let Some(of_channels) = &mut of_channels {
-                of_channels.write(&candidates[row], bags);
-            }
-        })
+        self.joined(user, history, items, |row| &candidates[row].channels)
     }
 
-    fn joined(
+    /// Rows of items of which the channels said `told`.
+    fn joined<'a>(
         &self,
         user: Option<UserId>,
         history: &[ItemId],
         items: impl Iterator<Item = ItemId> + Clone,
-        extend: impl FnMut(usize, &mut Bags),
+        told: impl Fn(usize) -> &'a ChannelScores,
     ) -> Result<EncodedRows> {
         let check = |what, id: u32, bound: usize| match (id as usize) < bound {
             true => Ok(()),
@@ -154,6 +148,12 @@ impl CandidateRows {
         };
         let (users, row) = (&self.users, user.map_or(self.n_users(), UserId::index));
         let items: Vec<usize> = items.map(ItemId::index).collect();
+        let mut of_channels = self.channels.as_ref().map(|channels| channels.bags(&self.space));
+        let extend = |row, bags: &mut Bags| {
+            if let Some(of_channels) = &mut of_channels {
+                of_channels.write(told(row), bags);
+            }
+        };
         users.join_extended(row, &self.user_fields, &self.items, &items, &history, &self.space, extend)
     }
 }

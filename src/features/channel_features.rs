@@ -36,6 +36,10 @@ const MAX_DEVIATION: f32 = 8.0;
 /// - the id of the bin ⌊log₂ rank⌋,
 ///
 /// and nothing where the channel did not name the candidate. A channel within a channel is called `outer/inner`.
+///
+/// [With weights](Self::with_weights) w, a field `fusion` comes last, of one id: its weight is Σ w (1 + k) / (k + rank) over the
+/// channels that named the candidate, with k = 60, over Σ w of all. What a linear model finds by itself, trees would need
+/// hundreds of splits for; and a later stage sees it when the score of recall is long replaced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<ChannelScale>", into = "Vec<ChannelScale>")]
 pub struct ChannelFeatures {
@@ -49,6 +53,9 @@ struct ChannelScale {
     name: String,
     mean: f32,
     deviation: f32,
+    /// In the field of the fusion.
+    #[serde(default)]
+    weight: f32,
 }
 
 impl From<ChannelFeatures> for Vec<ChannelScale> {
@@ -61,7 +68,11 @@ impl TryFrom<Vec<ChannelScale>> for ChannelFeatures {
     type Error = Error;
 
     fn try_from(channels: Vec<ChannelScale>) -> Result<Self> {
-        for ChannelScale { name, mean, deviation } in &channels {
+        for ChannelScale { name, mean, deviation, weight } in &channels {
+            if !(weight.is_finite() && *weight >= 0.0) {
+                let expected = format!("a finite weight of 0 or more for channel {name}");
+                return Err(Error::config("ChannelFeatures", expected, weight));
+            }
             if !(mean.is_finite() && deviation.is_finite() && *deviation > 0.0) {
                 let expected = format!("a finite mean and a deviation above 0 for channel {name}");
                 return Err(Error::config("ChannelFeatures", expected, format!("{mean} and {deviation}")));
@@ -95,9 +106,22 @@ impl ChannelFeatures {
         let scale = |(name, moments): (String, Moments)| {
             let deviation = moments.variance().sqrt() as f32;
             let deviation = if deviation.is_normal() { deviation } else { 1.0 };
-            ChannelScale { name, mean: moments.mean() as f32, deviation }
+            ChannelScale { name, mean: moments.mean() as f32, deviation, weight: 0.0 }
         };
         channels.into_iter().map(scale).collect::<Vec<_>>().try_into()
+    }
+
+    /// With the field of the fusion by these weights, in the order of the channels; without it if all are 0.
+    ///
+    /// # Errors
+    /// Another number of weights than channels, or one that is negative or not finite.
+    pub fn with_weights(mut self, weights: &[f32]) -> Result<Self> {
+        if weights.len() != self.channels.len() {
+            let (expected, found) = (self.channels.len(), weights.len());
+            return Err(ErrorKind::LengthMismatch { what: "number of weights", expected, found }.into());
+        }
+        self.channels.iter_mut().zip(weights).for_each(|(channel, &weight)| channel.weight = weight);
+        self.channels.try_into()
     }
 
     /// The names of the channels.
@@ -105,17 +129,31 @@ impl ChannelFeatures {
         self.channels.iter().map(|channel| channel.name.as_str())
     }
 
-    /// The space with a field for each channel behind its own.
+    /// The sum of all weights, if there is a field of the fusion.
+    fn total_weight(&self) -> Option<f32> {
+        Some(self.channels.iter().map(|channel| channel.weight).sum()).filter(|&sum| sum > 0.0)
+    }
+
+    /// The space with a field for each channel behind its own, and that of the fusion.
     pub(super) fn extend(&self, space: &FeatureSpace) -> Result<FeatureSpace> {
-        self.names().try_fold(space.clone(), |space, name| space.with_field(format!("channel/{name}"), N_IDS))
+        let mut names = self.names();
+        let space = names
+            .try_fold(space.clone(), |space, name| space.with_field(format!("channel/{name}"), N_IDS))?;
+        match self.total_weight() {
+            Some(_) => space.with_field("fusion", 1),
+            None => Ok(space),
+        }
     }
 
     /// What writes the bags of these fields, which are the last of `space`.
     pub(super) fn bags<'a>(&'a self, space: &FeatureSpace) -> ChannelBags<'a> {
-        let fields = space.n_fields() - self.channels.len()..space.n_fields();
+        let total_weight = self.total_weight();
+        let n_own = self.channels.len() + usize::from(total_weight.is_some());
+        let fields = space.n_fields() - n_own..space.n_fields();
         let first_ids = fields.map(|field| space.ids(field).start).collect();
         ChannelBags {
             channels: &self.channels,
+            total_weight,
             first_ids,
             told: vec![None; self.channels.len()],
             seen: Vec::new(),
@@ -126,7 +164,8 @@ impl ChannelFeatures {
 /// Writes the channels' fields of candidates.
 pub(super) struct ChannelBags<'a> {
     channels: &'a [ChannelScale],
-    /// Of each channel's field.
+    total_weight: Option<f32>,
+    /// Of each channel's field, and that of the fusion.
     first_ids: Vec<u32>,
     /// What each channel said of one candidate: score and rank.
     told: Vec<Option<(f32, u32)>>,
@@ -135,21 +174,28 @@ pub(super) struct ChannelBags<'a> {
 }
 
 impl ChannelBags<'_> {
-    pub(super) fn write(&mut self, candidate: &Candidate, bags: &mut Bags) {
+    pub(super) fn write(&mut self, told: &[ChannelScore], bags: &mut Bags) {
         self.told.fill(None);
-        for ChannelScore { channel, score, rank } in candidate.channels.iter() {
+        for ChannelScore { channel, score, rank } in told {
             if let Some(place) = self.place(channel) {
                 self.told[place].get_or_insert((*score, *rank));
             }
         }
-        for ((told, &first), ChannelScale { mean, deviation, .. }) in
+        let mut fused = 0.0;
+        for ((told, &first), ChannelScale { mean, deviation, weight, .. }) in
             self.told.iter().zip(&self.first_ids).zip(self.channels)
         {
             if let Some((score, rank)) = *told {
-                bags.push(first, (1.0 + K) / (K + rank as f32));
-                bags.push(first + 1, ((score - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION));
-                bags.push(first + 2 + (rank.max(1).ilog2() as usize).min(N_BINS - 1) as u32, 1.0);
+                let reciprocal = (1.0 + K) / (K + rank as f32);
+                fused += weight * reciprocal;
+                let score = ((score - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION);
+                let bin = (rank.max(1).ilog2()).min(N_BINS as u32 - 1);
+                bags.extend([first, first + 1, first + 2 + bin], [reciprocal, score, 1.0]);
             }
+            bags.close();
+        }
+        if let Some(total) = self.total_weight {
+            bags.push(self.first_ids[self.channels.len()], fused / total);
             bags.close();
         }
     }
@@ -181,19 +227,24 @@ mod tests {
         ChannelFeatures::fit(["a", "b"], &candidates).unwrap()
     }
 
-    /// The bags of the channels' fields, whose ids are the only ones.
     fn bags(candidate: &Candidate) -> [Vec<(u32, f32)>; 2] {
-        let features = fitted();
+        bags_of(&fitted(), candidate).try_into().unwrap()
+    }
+
+    /// The bags of the channels' fields, whose ids are the only ones.
+    fn bags_of(features: &ChannelFeatures, candidate: &Candidate) -> Vec<Vec<(u32, f32)>> {
         let space = features.extend(&FeatureSpace::default()).unwrap();
         let mut rows = EncodedRows::new(FeatureSpace::default(), 0);
         rows.push(EncodedRow::default()).unwrap();
         let mut bags = features.bags(&space);
-        let rows = rows.join_extended(0, &[], &rows, &[0], &[], &space, |_, out| bags.write(candidate, out));
+        let rows = rows
+            .join_extended(0, &[], &rows, &[0], &[], &space, |_, out| bags.write(&candidate.channels, out));
         let rows = rows.unwrap();
-        [0, 1].map(|field| {
+        let bag = |field| {
             let (ids, weights) = rows.bag(0, field);
             ids.iter().copied().zip(weights.iter().copied()).collect()
-        })
+        };
+        (0..space.n_fields()).map(bag).collect()
     }
 
     #[test]
@@ -220,6 +271,28 @@ mod tests {
         assert_eq!(space.names().collect::<Vec<_>>(), ["item", "channel/a", "channel/b"]);
         assert_eq!(space.ids(2), 4 + N_IDS as u32..4 + 2 * N_IDS as u32);
         assert_eq!(bags(&told(0.0, u32::MAX, "a"))[0][2].0, N_IDS as u32 - 1);
+    }
+
+    #[test]
+    fn the_fusion_is_a_field_of_the_weighted_reciprocal_ranks() {
+        let weighted = fitted().with_weights(&[3.0, 1.0]).unwrap();
+        let space = weighted.extend(&FeatureSpace::default()).unwrap();
+        assert_eq!(space.names().collect::<Vec<_>>(), ["channel/a", "channel/b", "fusion"]);
+        let of = |candidate: &Candidate| {
+            let bags = bags_of(&weighted, candidate);
+            let [(id, weight)] = bags[2][..] else { panic!("{bags:?}") };
+            assert_eq!(id, 2 * N_IDS as u32);
+            weight
+        };
+        assert_eq!(of(&told(6.0, 1, "a").from_channel("b", 62)), (3.0 + 0.5) / 4.0);
+        assert_eq!(of(&told(6.0, 62, "b")), 0.125);
+        assert_eq!(of(&told(6.0, 1, "unknown")), 0.0);
+        let saved = serde_json::to_string(&weighted).unwrap();
+        assert_eq!(serde_json::from_str::<ChannelFeatures>(&saved).unwrap(), weighted);
+        assert_eq!(weighted.with_weights(&[0.0; 2]).unwrap(), fitted());
+        for bad in [&[1.0][..], &[1.0, -1.0], &[f32::NAN, 1.0]] {
+            assert!(fitted().with_weights(bad).is_err());
+        }
     }
 
     #[test]

@@ -463,6 +463,10 @@ impl EncodedRows {
             }
             extend(place, &mut bags);
             debug_assert_eq!(bags.ends.len(), 1 + (place + 1) * space.n_fields());
+            if place == 0 {
+                // Rows are much alike.
+                bags.reserve(bags.ids.len() * items.len());
+            }
             let start = joined.vectors.len();
             joined.vectors.extend_from_slice(&other.vectors[item * d_vectors..(item + 1) * d_vectors]);
             for range in &vectors {
@@ -527,11 +531,23 @@ impl Bags {
         Self { ends: Vec::with_capacity(n), ids: Vec::with_capacity(n), weights: Vec::with_capacity(n) }
     }
 
+    /// Makes room for so many ids more.
+    fn reserve(&mut self, n: usize) {
+        self.ids.reserve(n);
+        self.weights.reserve(n);
+    }
+
     /// Adds an id to the bag that is not yet closed.
     #[inline]
     pub(super) fn push(&mut self, id: u32, weight: f32) {
-        self.ids.push(id);
-        self.weights.push(weight);
+        self.extend([id], [weight]);
+    }
+
+    /// Adds ids to the bag that is not yet closed.
+    #[inline]
+    pub(super) fn extend<const N: usize>(&mut self, ids: [u32; N], weights: [f32; N]) {
+        self.ids.extend(ids);
+        self.weights.extend(weights);
     }
 
     /// Closes a bag; what comes next is another.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::pipeline::pool::{Entry, Pool};
-use crate::pipeline::{Candidate, Channel, ChannelScore, ChannelScores, FusionMethod, Query, Recaller};
+use crate::pipeline::{Candidate, Channel, ChannelScore, FusionMethod, Query, Recaller};
 use crate::top_k::TopK;
 
 /// Joins several recallers into one: score(i) = Σ w_c · part_c(i) over the channels c that name item i, where the
@@ -119,36 +119,45 @@ impl Fusion {
     fn fuse(&self, answers: &[&[Candidate]], weights: &[f32], k: usize) -> Vec<Candidate> {
         let configs = self.channels.iter().map(Channel::config);
         let pool = Pool::new(self.method, configs.zip(answers.iter().copied()));
+        let by_item: Vec<&[Entry]> = pool.by_item().collect();
+        // Each item's place stands for it: places rise with ids, so that equal scores stay in the order of ids.
         let mut top = TopK::new(k);
-        pool.scores(weights).into_iter().for_each(|(item, score)| top.push(item, score));
+        (0..).zip(pool.scores(weights)).for_each(|(place, (_, score))| top.push(ItemId(place), score));
         let names: Vec<Arc<str>> =
             self.channels.iter().map(|channel| channel.config.name[..].into()).collect();
-        let told = |(item, score)| Candidate { item, score, channels: told(&names, &pool, item, answers) };
-        top.into_sorted().into_iter().map(told).collect()
+        let has_inner = answers.iter().copied().flatten().any(|candidate| !candidate.channels.is_empty());
+        let candidate = |(place, score): (ItemId, f32)| {
+            let entries = by_item[place.index()];
+            let channels = if has_inner {
+                entries.iter().flat_map(|entry| with_inner(&names, entry, answers)).collect()
+            } else {
+                entries.iter().map(|entry| told(&names, entry)).collect()
+            };
+            Candidate { item: entries[0].item, score, channels }
+        };
+        top.into_sorted().into_iter().map(candidate).collect()
     }
 }
 
-/// What the channels said of an item, and after each what its own channels said.
-fn told(names: &[Arc<str>], pool: &Pool, item: ItemId, answers: &[&[Candidate]]) -> ChannelScores {
-    let (entries, answer) = (pool.entries(item), |entry: &Entry| {
-        (&names[entry.channel as usize], &answers[entry.channel as usize][entry.place as usize])
-    });
-    let own = |entry: &Entry| {
-        let (name, candidate) = answer(entry);
-        ChannelScore { channel: Arc::clone(name), score: candidate.score, rank: entry.place + 1 }
+/// What a channel said.
+fn told(names: &[Arc<str>], entry: &Entry) -> ChannelScore {
+    let channel = Arc::clone(&names[entry.channel as usize]);
+    ChannelScore { channel, score: entry.score, rank: entry.place + 1 }
+}
+
+/// What a channel said, and then what its own channels did.
+fn with_inner<'a>(
+    names: &'a [Arc<str>],
+    entry: &Entry,
+    answers: &'a [&[Candidate]],
+) -> impl Iterator<Item = ChannelScore> + 'a {
+    let channel = entry.channel as usize;
+    let inner = answers[channel][entry.place as usize].channels.iter();
+    let named = move |inner: &ChannelScore| ChannelScore {
+        channel: format!("{}/{}", names[channel], inner.channel).into(),
+        ..inner.clone()
     };
-    if entries.iter().all(|entry| answer(entry).1.channels.is_empty()) {
-        return entries.iter().map(own).collect();
-    }
-    let with_inner = |entry| {
-        let (name, candidate) = answer(entry);
-        let inner = candidate.channels.iter().map(move |inner| ChannelScore {
-            channel: format!("{name}/{}", inner.channel).into(),
-            ..inner.clone()
-        });
-        iter::once(own(entry)).chain(inner)
-    };
-    entries.iter().flat_map(with_inner).collect()
+    iter::once(told(names, entry)).chain(inner.map(named))
 }
 
 /// Whether a channel can change an answer.

@@ -11,11 +11,13 @@ pub(crate) struct Pool {
 /// One candidate of one channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    item: ItemId,
+    pub(super) item: ItemId,
     /// The channel's number.
     pub(super) channel: u32,
     /// Where the candidate stands in the channel's answer, counted from 0.
     pub(super) place: u32,
+    /// The channel's score.
+    pub(super) score: f32,
     /// What the channel gives, before its weight.
     part: f32,
     /// Whether it stands within the channel's quota.
@@ -33,7 +35,8 @@ impl Pool {
             let parts = (0..).zip(answer).zip(method.parts(answer));
             unsorted.extend(parts.map(|((place, candidate), part)| {
                 let is_reserved = (place as usize) < config.quota;
-                Entry { item: candidate.item, channel, place, part, is_reserved }
+                let Candidate { item, score, .. } = *candidate;
+                Entry { item, channel, place, score, part, is_reserved }
             }));
         }
         // They lie by channel and place; one number for the item and where it lies sorts faster than a comparison of entries.
@@ -57,14 +60,8 @@ impl Pool {
         fused.into_iter().map(|(item, score, is_reserved)| (item, raised(score, is_reserved))).collect()
     }
 
-    /// What the channels say of an item, in the order of the channels.
-    pub(super) fn entries(&self, item: ItemId) -> &[Entry] {
-        let first = self.entries.partition_point(|entry| entry.item < item);
-        let length = self.entries[first..].partition_point(|entry| entry.item == item);
-        &self.entries[first..first + length]
-    }
-
-    fn by_item(&self) -> impl Iterator<Item = &[Entry]> {
+    /// What the channels say of each item, in the order of the channels; by item, as the scores.
+    pub(super) fn by_item(&self) -> impl Iterator<Item = &[Entry]> {
         self.entries.chunk_by(|a, b| a.item == b.item)
     }
 }

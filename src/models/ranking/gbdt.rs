@@ -25,10 +25,12 @@ use crate::training::RowScorer;
 /// | `learning_rate` | 0.1 | share of a tree that is added | (0, 1] |
 /// | `max_depth` | 6 | splits from the root to a leaf | ≥ 1 |
 /// | `min_child_weight` | 1 | least Σ w p (1 − p) over the rows of a leaf, with their weights w | ≥ 0 |
+/// | `subsample` | 1 | share of the rows, drawn anew, that a tree is grown on | (0, 1] |
+/// | `colsample_bytree` | 1 | share of the columns, drawn anew, that a tree may split on | (0, 1] |
 /// | `max_one_hot` | 32 | ids up to which a field has a column for each of them | |
 /// | `prior` | 10 | rows a that the mean of all labels counts in the statistic of an id | > 0 |
 /// | `patience` | 30 | trees that may do no good on held-out groups before growing ends | ≥ 1 |
-/// | `seed` | 1 | the order of the rows in the statistics | |
+/// | `seed` | 1 | the order of the rows in the statistics, and the shares of rows and columns | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GbdtConfig {
@@ -40,13 +42,17 @@ pub struct GbdtConfig {
     pub max_depth: usize,
     /// The least Σ w p (1 − p) over the rows of a leaf.
     pub min_child_weight: f64,
+    /// The share of the rows that a tree is grown on.
+    pub subsample: f64,
+    /// The share of the columns that a tree may split on.
+    pub colsample_bytree: f64,
     /// Ids up to which a field has a column for each.
     pub max_one_hot: usize,
     /// Rows that the mean of all labels counts in the statistic of an id.
     pub prior: f64,
     /// Trees that may do no good on held-out groups before growing ends.
     pub patience: usize,
-    /// Seeds the order of the rows in the statistics.
+    /// Seeds the order of the rows in the statistics, and the shares of rows and columns.
     pub seed: u64,
 }
 
@@ -57,6 +63,8 @@ impl Default for GbdtConfig {
             learning_rate: 0.1,
             max_depth: 6,
             min_child_weight: 1.0,
+            subsample: 1.0,
+            colsample_bytree: 1.0,
             max_one_hot: 32,
             prior: 10.0,
             patience: 30,
@@ -164,8 +172,14 @@ impl GbdtConfig {
 
     /// Checks every setting against its range.
     fn validate(&self) -> Result<()> {
-        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
-            return Err(Error::config("GbdtConfig::learning_rate", "a number in (0, 1]", self.learning_rate));
+        for (field, share) in [
+            ("GbdtConfig::learning_rate", self.learning_rate),
+            ("GbdtConfig::subsample", self.subsample),
+            ("GbdtConfig::colsample_bytree", self.colsample_bytree),
+        ] {
+            if !(share > 0.0 && share <= 1.0) {
+                return Err(Error::config(field, "a number in (0, 1]", share));
+            }
         }
         if !(self.prior.is_finite() && self.prior > 0.0) {
             return Err(Error::config("GbdtConfig::prior", "a number above 0", self.prior));
@@ -193,6 +207,9 @@ impl GbdtConfig {
             .eta(self.learning_rate)
             .max_depth(self.max_depth)
             .min_child_weight(self.min_child_weight)
+            .subsample(self.subsample)
+            .colsample_bytree(self.colsample_bytree)
+            .seed(self.seed)
             .build()
     }
 
@@ -322,7 +339,7 @@ fn row_major(columns: &[Vec<f32>]) -> Vec<f32> {
 /// A column of the matrix that trees are grown on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Column {
-    /// The weight of an id.
+    /// The weight of an id; not a number for a row that has none of the field.
     Weight { field: usize, id: u32 },
     /// The target statistic of a field's ids.
     Target { field: usize, statistic: TargetStatistic },
@@ -346,10 +363,12 @@ impl Column {
 
     fn of_rows(&self, rows: &EncodedRows) -> Vec<f32> {
         let of_row = |row: usize| match self {
-            &Self::Weight { field, id } => {
-                let (ids, weights) = rows.bag(row, field);
-                ids.iter().zip(weights).filter(|(other, _)| **other == id).map(|(_, weight)| weight).sum()
-            }
+            &Self::Weight { field, id } => match rows.bag(row, field) {
+                ([], _) => f32::NAN,
+                (ids, weights) => {
+                    ids.iter().zip(weights).filter(|(other, _)| **other == id).map(|(_, weight)| weight).sum()
+                }
+            },
             Self::Target { field, statistic } => statistic.of(rows, row, *field),
             &Self::Number { at } => rows.vectors()[row * rows.space().d_vectors() + at],
         };
@@ -391,8 +410,7 @@ impl TargetStatistic {
     }
 }
 
-/// Whether there are two different numbers.
+/// Whether there are two different values; to have none is one.
 fn varies(values: &[f32]) -> bool {
-    let mut known = values.iter().filter(|value| !value.is_nan());
-    known.next().is_some_and(|first| known.any(|value| value != first))
+    values.windows(2).any(|pair| pair[0].to_bits() != pair[1].to_bits())
 }

@@ -28,7 +28,7 @@ use crate::top_k::TopK;
 /// | `time_half_life` | none | > 0 | visits long apart count less |
 /// | `backward` | 0.25 | ≥ 0 | weight of an item that came before, beside 1 for one that came after |
 /// | `popularity_exponent` | 0.5 | 0..=1 | α: more favours the tail, less what is popular |
-/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CoVisitationConfig {

@@ -24,7 +24,7 @@ use crate::pipeline::{Candidate, Query, Recaller};
 ///
 /// | setting | default | range | purpose |
 /// |---|---|---|---|
-/// | `half_life` | 2 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 2 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContentConfig {

@@ -24,7 +24,7 @@ use crate::top_k::TopK;
 /// |---|---|---|---|
 /// | `l2` | 1,000 | > 0 | λ: more trusts only what many users support |
 /// | `n_neighbours` | 500 | ≥ 1 | weights kept of each row of B; more costs memory and time |
-/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 5 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting takes 4 n² bytes and n³ operations |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

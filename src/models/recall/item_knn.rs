@@ -29,7 +29,7 @@ use crate::top_k::TopK;
 /// | `popularity_exponent` | 0.6 | 0..=1 | α: more favours the tail, less what is popular |
 /// | `user_exponent` | 1 | 0..=1 | γ: more makes users with long histories count less |
 /// | `shrinkage` | 0 | ≥ 0 | h, in users: less trust in similarities that few of them support |
-/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ItemKnnConfig {

@@ -13,8 +13,6 @@
 //! decay exponentially, not linearly with the place in s, so that a long history may ask; every session of the training
 //! data is all that one user did, which makes this a user-based model where users have one long history.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use crate::data::{
@@ -31,7 +29,7 @@ use crate::top_k::TopK;
 /// |---|---|---|---|
 /// | `n_neighbours` | 100 | ≥ 1 | k: sessions that vote; more reaches more items |
 /// | `n_recent` | 5,000 | ≥ 1 | m: most recent sessions looked at; bounds the time of a query |
-/// | `half_life` | 3 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 3 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 /// | `idf_exponent` | 1 | ≥ 0 | β: more favours the tail, less what is popular |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -100,6 +98,8 @@ pub struct SessionKnnRecaller {
     users: Vec<UserId>,
     /// The distinct items of each session, ascending.
     items: Csr<usize, ItemId>,
+    /// The root of the number of items of each session.
+    norms: Vec<f64>,
     /// The sessions that hold each item, the most recent first.
     sessions: Csr<ItemId, u32>,
     /// idf(i)^β of each item; 0 for one that is in no session.
@@ -143,12 +143,13 @@ impl SessionKnnRecaller {
             n => (n_sessions / n as f32).ln().powf(config.idf_exponent),
         };
         let idf = holders.iter().map(idf).collect();
+        let norms = sessions.iter().map(|(_, items)| (items.len() as f64).sqrt()).collect();
         let (users, items): (_, Vec<_>) = sessions.into_iter().unzip();
-        Self { config, users, items: Csr::from_rows(items), sessions: Csr::from_rows(holders), idf }
+        Self { config, users, items: Csr::from_rows(items), norms, sessions: Csr::from_rows(holders), idf }
     }
 
     /// The nearest sessions with their similarities, best first; of equal ones the most recent first.
-    fn neighbours(&self, query: &Query<'_>) -> Vec<(u32, f64)> {
+    fn neighbours(&self, query: &Query<'_>) -> Vec<(usize, f32)> {
         let SessionKnnConfig { n_neighbours, n_recent, half_life, .. } = self.config;
         let mut overlaps = SparseAccumulator::new(self.users.len());
         // A session among the m most recent of all that share an item is among the first m of each of its items; one more may
@@ -160,22 +161,17 @@ impl SessionKnnRecaller {
         }
         let is_other = |session: u32| Some(self.users[session as usize]) != query.user();
         let mut found: Vec<(u32, f64)> = overlaps.drain().filter(|&(session, _)| is_other(session)).collect();
-        keep_least(&mut found, n_recent, |a, b| a.0.cmp(&b.0));
-        for (session, overlap) in &mut found {
-            *overlap /= (self.items.row(*session as usize).len() as f64).sqrt();
+        if n_recent < found.len() {
+            let mut sessions: Vec<u32> = found.iter().map(|&(session, _)| session).collect();
+            let (_, &mut too_old, _) = sessions.select_nth_unstable(n_recent);
+            found.retain(|&(session, _)| session < too_old);
         }
-        let nearer = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        keep_least(&mut found, n_neighbours, nearer);
-        found.sort_unstable_by(nearer);
-        found
-    }
-}
-
-/// Keeps the `k` least values, in any order.
-fn keep_least<T>(values: &mut Vec<T>, k: usize, compare: impl FnMut(&T, &T) -> Ordering) {
-    if k < values.len() {
-        values.select_nth_unstable_by(k, compare);
-        values.truncate(k);
+        // A session's number, the smaller the more recent, stands where items do elsewhere.
+        let mut nearest = TopK::new(n_neighbours);
+        for (session, overlap) in found {
+            nearest.push(ItemId(session), (overlap / self.norms[session as usize]) as f32);
+        }
+        nearest.into_sorted().into_iter().map(|(session, similarity)| (session.index(), similarity)).collect()
     }
 }
 
@@ -184,7 +180,7 @@ impl Recaller for SessionKnnRecaller {
         query.check_items(self.idf.len())?;
         let mut votes = SparseAccumulator::new(self.idf.len());
         for (session, similarity) in self.neighbours(query) {
-            self.items.row(session as usize).iter().for_each(|item| votes.add(item.0, similarity));
+            self.items.row(session).iter().for_each(|item| votes.add(item.0, similarity.into()));
         }
         let mut top = TopK::new(k);
         for (item, votes) in votes.drain().map(|(item, votes)| (ItemId(item), votes as f32)) {

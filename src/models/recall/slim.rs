@@ -28,7 +28,7 @@ use crate::pipeline::{Candidate, Query, Recaller};
 /// | `non_negative` | true | | whether an item may only speak for another; faster |
 /// | `tolerance` | 0.001 | > 0 | descent ends when no weight moves by more |
 /// | `max_sweeps` | 50 | ≥ 1 | … or after so many rounds over the items |
-/// | `half_life` | 5 | > 0 | in items: older items of the history count less; none: all count alike |
+/// | `half_life` | 5 | > 0 | in items: older items of the history count less, after 16 half-lives nothing; none: all count alike |
 /// | `max_items` | 20,000 | ≥ 1 | refuses a larger catalogue: fitting holds G, up to 8 n² bytes |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

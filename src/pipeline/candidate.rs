@@ -1,4 +1,5 @@
 use std::fmt;
+use std::iter;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -28,25 +29,52 @@ pub struct ChannelScore {
     pub rank: u32,
 }
 
-/// What channels said of a candidate: a slice that clones share.
-#[derive(Clone, Default, PartialEq)]
+/// What channels said of a candidate: a slice of what they said of all candidates of an answer, which these share.
+///
+/// A candidate that is kept long after the others should keep its [own copy](Self::detached).
+#[derive(Clone, Default)]
 pub struct ChannelScores {
     /// None for an empty slice: most candidates come from a channel that has nothing to tell, and would all count on one number.
-    told: Option<Arc<[ChannelScore]>>,
+    of_all: Option<Arc<[ChannelScore]>>,
+    start: u32,
+    end: u32,
+}
+
+impl ChannelScores {
+    /// Those of candidates that lie one behind another, each up to its end.
+    pub(super) fn of_all(told: Vec<ChannelScore>, ends: &[u32]) -> impl Iterator<Item = Self> {
+        let told: Arc<[ChannelScore]> = told.into();
+        let starts = iter::once(0).chain(ends.iter().copied());
+        starts.zip(ends).map(move |(start, &end)| {
+            if start == end { Self::default() } else { Self { of_all: Some(Arc::clone(&told)), start, end } }
+        })
+    }
+
+    /// The same scores, on which no other candidate of the answer depends.
+    pub fn detached(&self) -> Self {
+        self.iter().cloned().collect()
+    }
 }
 
 impl Deref for ChannelScores {
     type Target = [ChannelScore];
 
     fn deref(&self) -> &[ChannelScore] {
-        self.told.as_deref().unwrap_or_default()
+        self.of_all.as_ref().map_or(&[], |told| &told[self.start as usize..self.end as usize])
     }
 }
 
 impl FromIterator<ChannelScore> for ChannelScores {
     fn from_iter<I: IntoIterator<Item = ChannelScore>>(told: I) -> Self {
-        let told: Arc<[ChannelScore]> = told.into_iter().collect();
-        Self { told: Some(told).filter(|told| !told.is_empty()) }
+        let told: Vec<ChannelScore> = told.into_iter().collect();
+        let end = told.len() as u32;
+        Self::of_all(told, &[end]).next().unwrap_or_default()
+    }
+}
+
+impl PartialEq for ChannelScores {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 

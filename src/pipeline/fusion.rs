@@ -1,4 +1,3 @@
-use std::iter;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -6,7 +5,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::pipeline::pool::{Entry, Pool};
-use crate::pipeline::{Candidate, Channel, ChannelScore, FusionMethod, Query, Recaller};
+use crate::pipeline::{Candidate, Channel, ChannelScore, ChannelScores, FusionMethod, Query, Recaller};
 use crate::top_k::TopK;
 
 /// Joins several recallers into one: score(i) = Σ w_c · part_c(i) over the channels c that name item i, where the
@@ -126,16 +125,24 @@ impl Fusion {
         let names: Vec<Arc<str>> =
             self.channels.iter().map(|channel| channel.config.name[..].into()).collect();
         let has_inner = answers.iter().copied().flatten().any(|candidate| !candidate.channels.is_empty());
-        let candidate = |(place, score): (ItemId, f32)| {
-            let entries = by_item[place.index()];
-            let channels = if has_inner {
-                entries.iter().flat_map(|entry| with_inner(&names, entry, answers)).collect()
-            } else {
-                entries.iter().map(|entry| told(&names, entry)).collect()
-            };
-            Candidate { item: entries[0].item, score, channels }
+        let best = top.into_sorted();
+        let n_told = best.iter().map(|(place, _)| by_item[place.index()].len()).sum();
+        let (mut of_all, mut ends) = (Vec::with_capacity(n_told), Vec::with_capacity(best.len()));
+        for (place, _) in &best {
+            for entry in by_item[place.index()] {
+                of_all.push(told(&names, entry));
+                if has_inner {
+                    of_all.extend(told_within(&names, entry, answers));
+                }
+            }
+            ends.push(of_all.len() as u32);
+        }
+        let candidate = |((place, score), channels): ((ItemId, f32), ChannelScores)| Candidate {
+            item: by_item[place.index()][0].item,
+            score,
+            channels,
         };
-        top.into_sorted().into_iter().map(candidate).collect()
+        best.into_iter().zip(ChannelScores::of_all(of_all, &ends)).map(candidate).collect()
     }
 }
 
@@ -145,19 +152,18 @@ fn told(names: &[Arc<str>], entry: &Entry) -> ChannelScore {
     ChannelScore { channel, score: entry.score, rank: entry.place + 1 }
 }
 
-/// What a channel said, and then what its own channels did.
-fn with_inner<'a>(
+/// What a channel's own channels said.
+fn told_within<'a>(
     names: &'a [Arc<str>],
     entry: &Entry,
     answers: &'a [&[Candidate]],
 ) -> impl Iterator<Item = ChannelScore> + 'a {
     let channel = entry.channel as usize;
     let inner = answers[channel][entry.place as usize].channels.iter();
-    let named = move |inner: &ChannelScore| ChannelScore {
+    inner.map(move |inner| ChannelScore {
         channel: format!("{}/{}", names[channel], inner.channel).into(),
         ..inner.clone()
-    };
-    iter::once(told(names, entry)).chain(inner.map(named))
+    })
 }
 
 /// Whether a channel can change an answer.
@@ -168,7 +174,9 @@ fn is_asked(channel: &Channel) -> bool {
 impl Recaller for Fusion {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
         let ask = |channel: &Channel| if is_asked(channel) { channel.recall(query) } else { Ok(Vec::new()) };
-        let answers: Vec<Result<Vec<Candidate>>> = self.channels.par_iter().map(ask).collect();
+        // Each channel is a part of its own: some take ten times as long as others.
+        let channels = self.channels.par_iter().with_max_len(1);
+        let answers: Vec<Result<Vec<Candidate>>> = channels.map(ask).collect();
         // The first error, whichever came first.
         let answers = answers.into_iter().collect::<Result<Vec<_>>>()?;
         let answers: Vec<&[Candidate]> = answers.iter().map(Vec::as_slice).collect();

@@ -175,6 +175,11 @@ impl Pipeline {
             candidates.truncate(stage.n_kept);
             stages.push(report(&stage.name, candidates.len(), start.elapsed(), outcome));
         }
+        if candidates.len() < stages[0].n_kept {
+            // Those that were dropped are told of no more.
+            let detach = |candidate: &mut Candidate| candidate.channels = candidate.channels.detached();
+            candidates.iter_mut().for_each(detach);
+        }
         Answer { items: candidates, stages }
     }
 }

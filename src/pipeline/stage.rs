@@ -38,7 +38,15 @@ impl StageOutcome {
 }
 
 /// What a stage makes of candidates, or how it failed.
-type Answered = std::result::Result<Vec<Candidate>, StageOutcome>;
+type Answered = std::result::Result<Verdict, StageOutcome>;
+
+/// What a stage makes of candidates.
+enum Verdict {
+    /// A score for each.
+    Scores(Vec<f32>),
+    /// Some of them, in this order.
+    List(Vec<Candidate>),
+}
 
 /// A stage behind recall.
 #[derive(Clone, Debug)]
@@ -70,12 +78,14 @@ impl Stage {
             Some(budget) => self.run_within(budget, query, candidates),
         };
         match answered {
-            Ok(ordered) => {
-                *candidates = ordered;
-                StageOutcome::Done
+            Ok(Verdict::Scores(scores)) => {
+                candidates.iter_mut().zip(scores).for_each(|(candidate, score)| candidate.score = score);
+                candidates.sort_unstable_by(|a, b| by_score((a.item, a.score), (b.item, b.score)));
             }
-            Err(outcome) => outcome,
+            Ok(Verdict::List(list)) => *candidates = list,
+            Err(outcome) => return outcome,
         }
+        StageOutcome::Done
     }
 
     /// On a thread of its own, which is left to itself when the time is up.
@@ -124,13 +134,16 @@ impl Work {
         }
     }
 
-    fn run(&self, query: &Query<'_>, candidates: &[Candidate], n_kept: usize) -> Result<Vec<Candidate>> {
+    fn run(&self, query: &Query<'_>, candidates: &[Candidate], n_kept: usize) -> Result<Verdict> {
         match self {
-            Self::Rank(ranker) => rank(ranker.as_ref(), query, candidates),
+            Self::Rank(ranker) => {
+                let scores = ranker.score_candidates(query, candidates)?;
+                Ok(Verdict::Scores(checked(scores, candidates.len())?))
+            }
             Self::Rerank(reranker) => {
-                let order = reranker.rerank(query, candidates.to_vec(), n_kept)?;
-                check_order(&order, candidates, n_kept)?;
-                Ok(order)
+                let list = reranker.rerank(query, candidates.to_vec(), n_kept)?;
+                check_order(&list, candidates, n_kept)?;
+                Ok(Verdict::List(list))
             }
         }
     }
@@ -147,15 +160,6 @@ pub(super) fn checked(scores: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
         return Err(ErrorKind::NonFinite { what: "score of a candidate", index, value }.into());
     }
     Ok(scores)
-}
-
-/// All candidates with new scores, best first.
-fn rank(ranker: &dyn Ranker, query: &Query<'_>, candidates: &[Candidate]) -> Result<Vec<Candidate>> {
-    let scores = checked(ranker.score_candidates(query, candidates)?, candidates.len())?;
-    let mut ranked = candidates.to_vec();
-    ranked.iter_mut().zip(scores).for_each(|(candidate, score)| candidate.score = score);
-    ranked.sort_unstable_by(|a, b| by_score((a.item, a.score), (b.item, b.score)));
-    Ok(ranked)
 }
 
 /// Checks that a re-ranker kept its promise: at most so many of the candidates, each once.

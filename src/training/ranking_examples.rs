@@ -166,12 +166,12 @@ impl RankingExamplesConfig {
                 let by_item: HashMap<ItemId, Candidate> =
                     answer.into_iter().map(|candidate| (candidate.item, candidate)).collect();
                 let of_strata = negatives.iter().flat_map(|(items, n)| &items[at * n..(at + 1) * n]);
-                candidates.extend(
-                    [&positive]
-                        .into_iter()
-                        .chain(of_strata)
-                        .map(|item| by_item.get(item).cloned().unwrap_or_else(|| Candidate::new(*item, 0.0))),
-                );
+                candidates.extend([&positive].into_iter().chain(of_strata).map(
+                    |item| match by_item.get(item) {
+                        Some(of) => Candidate { channels: of.channels.detached(), ..*of },
+                        None => Candidate::new(*item, 0.0),
+                    },
+                ));
             }
         }
         Ok(RankingExamples { log_counts, candidates })

@@ -101,8 +101,9 @@ impl Lessons {
 
     /// The settings of DIN.
     pub fn din(&self) -> DinConfig {
+        let attention = MlpConfig::new(1).with_hidden([32, 16]);
         let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(DROPOUT);
-        DinConfig { objective: self.objective(), mlp, dropout: DROPOUT, ..DinConfig::default() }
+        DinConfig { objective: self.objective(), attention, mlp, dropout: DROPOUT, ..DinConfig::default() }
     }
 
     /// The positive among its negatives.

@@ -73,6 +73,39 @@ fn a_row_does_not_see_its_own_label() {
 }
 
 #[test]
+fn no_id_is_not_an_id_of_weight_0() {
+    let mut rows = EncodedRows::new(FeatureSpace::default().with_field("kind", 1).unwrap(), 1);
+    for i in 0..400u32 {
+        let bag: &[(u32, f32)] = if i % 2 == 0 { &[] } else { &[(0, 0.0)] };
+        let label = [f32::from(bag.is_empty())];
+        rows.push(EncodedRow { bags: &[bag], labels: &label, ..EncodedRow::default() }).unwrap();
+    }
+    let scores = GbdtConfig::default().fit(&rows).unwrap().score_rows(&rows).unwrap();
+    assert!(scores[0] > 1.0 && scores[1] < -1.0, "{:?}", &scores[..2]);
+}
+
+#[test]
+fn shares_of_rows_and_columns_are_drawn_from_the_seed() {
+    let rows = rows();
+    let scores = |config: GbdtConfig| {
+        GbdtConfig { n_trees: 20, ..config }.fit(&rows).unwrap().score_rows(&rows).unwrap()
+    };
+    let by_rows = |seed| GbdtConfig { subsample: 0.5, seed, ..GbdtConfig::default() };
+    let by_columns = |seed| GbdtConfig { colsample_bytree: 0.5, seed, ..GbdtConfig::default() };
+    let of_all = scores(GbdtConfig::default());
+    for config in [by_rows, by_columns] {
+        assert_eq!(scores(config(1)), scores(config(1)));
+        assert!(scores(config(1)) != scores(config(2)) && scores(config(1)) != of_all);
+    }
+    for (field, bad) in [
+        ("GbdtConfig::subsample", GbdtConfig { subsample: 0.0, ..GbdtConfig::default() }),
+        ("GbdtConfig::colsample_bytree", GbdtConfig { colsample_bytree: f64::NAN, ..GbdtConfig::default() }),
+    ] {
+        assert!(bad.fit(&rows).unwrap_err().to_string().starts_with(field));
+    }
+}
+
+#[test]
 fn rows_count_for_as_many_as_their_weight_says() {
     // Rows of two kinds, each with both labels; the weights decide which label prevails.
     let mut rows = EncodedRows::new(FeatureSpace::default().with_field("kind", 2).unwrap(), 1);

@@ -1,7 +1,7 @@
 //! The recall channels and their fusion.
 
 use recsys::features::{ItemFeatures, ItemVectors, item_texts};
-use recsys::metrics::{Evaluation, RankingMetric};
+use recsys::metrics::{Evaluation, RankingMetric, evaluate};
 use recsys::models::recall::{
     CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig, EaseRecaller,
     EmbeddingRecaller, FavouriteGenresConfig, FavouriteGenresRecaller, Ials, IalsConfig, ItemKnnConfig,
@@ -15,10 +15,19 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::Bench;
 use crate::common::run::fit;
-use crate::common::{Prepared, sasrec, two_tower};
+use crate::common::{Prepared, Protocol, sasrec, two_tower};
 
 /// The candidates of each channel.
 const N_CANDIDATES: usize = 500;
+
+/// The methods of fusion that are compared.
+pub const METHODS: [(&str, FusionMethod); 5] = [
+    ("reciprocal rank, k = 60", FusionMethod::ReciprocalRank { k: 60.0 }),
+    ("reciprocal rank, k = 30", FusionMethod::ReciprocalRank { k: 30.0 }),
+    ("reciprocal rank, k = 10", FusionMethod::ReciprocalRank { k: 10.0 }),
+    ("min-max", FusionMethod::MinMax),
+    ("z-score", FusionMethod::ZScore),
+];
 
 pub struct Channels {
     pub all: Vec<Channel>,
@@ -63,6 +72,25 @@ impl Channels {
         let ks = bench.data.protocol.cutoffs().to_vec();
         let config = FusionWeightsConfig { ks, ..FusionWeightsConfig::default() };
         config.fit(Fusion::new(method, self.all.clone())?, &bench.tune)
+    }
+
+    /// Joins the channels by the method, with weights of its own, that recalls most of the validation part; under p5 by the
+    /// default, since there rankers order what is recalled.
+    pub fn fuse_best(&self, bench: &Bench) -> Result<Fusion> {
+        if bench.data.protocol == Protocol::P5 {
+            return self.fuse(FusionMethod::default(), bench);
+        }
+        let fused = METHODS.iter().map(|&(name, method)| {
+            let fusion = self.fuse(method, bench)?;
+            let evaluation = evaluate(&fusion, &bench.tune, bench.data.protocol.cutoffs())?;
+            let n = evaluation.ks().len() as f64;
+            let recall = recalls(&evaluation).sum::<f64>() / n;
+            println!("Fused by {name}: mean recall {recall:.4} of the validation part.");
+            Ok((recall, fusion))
+        });
+        let fused = fused.collect::<Result<Vec<_>>>()?;
+        let best = fused.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best });
+        Ok(best.expect("there are methods").1)
     }
 }
 

@@ -29,7 +29,7 @@ use common::{DataArgs, DeviceName, Prepared, Protocol};
 use rankers::{Lessons, Measured, Trained};
 use recsys::metrics::{Evaluation, Funnel, HeldOutUser, RankingMetric, evaluate, evaluate_funnel};
 use recsys::models::reranking::Mmr;
-use recsys::pipeline::{Fusion, FusionMethod, PipelineBuilder};
+use recsys::pipeline::{Fusion, PipelineBuilder};
 use recsys::prelude::*;
 use serde_json::{Value, json};
 use studies::{Studied, Study};
@@ -110,7 +110,7 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
         println!("{}", channels::line(&channel.config().name, &evaluation));
         singles.push((channel.config().name.clone(), evaluation));
     }
-    let fusion = channels.fuse(FusionMethod::default(), &bench)?;
+    let fusion = channels.fuse_best(&bench)?;
     let fused = evaluate(&fusion, &bench.test, bench.data.protocol.cutoffs())?;
     println!("{}\n", channels::line("fusion", &fused));
     println!("Weights, chosen on the validation part: {}\n", channels::weights(&fusion));

@@ -6,12 +6,12 @@ use recsys::metrics::{Funnel, ablate, evaluate};
 use recsys::models::ranking::DinConfig;
 use recsys::models::recall::SasrecConfig;
 use recsys::models::reranking::Mmr;
-use recsys::pipeline::{Channel, Fusion, FusionMethod, PipelineBuilder};
+use recsys::pipeline::{Channel, Fusion, PipelineBuilder};
 use recsys::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::channels::{Channels, fit_sasrec, recalls};
+use crate::channels::{Channels, METHODS, fit_sasrec, recalls};
 use crate::common::sasrec;
 use crate::rankers::{LEARNING_RATE, Lessons, Measured, Trained};
 use crate::table::{Table, estimate};
@@ -90,12 +90,7 @@ impl Studied<'_> {
 
     fn fusion(&self) -> Result<Value> {
         let mut table = self.of_recalls("Methods of fusion, each with weights of its own", "method");
-        for (name, method) in [
-            ("reciprocal rank, k = 60", FusionMethod::ReciprocalRank { k: 60.0 }),
-            ("reciprocal rank, k = 10", FusionMethod::ReciprocalRank { k: 10.0 }),
-            ("min-max", FusionMethod::MinMax),
-            ("z-score", FusionMethod::ZScore),
-        ] {
+        for (name, method) in METHODS {
             let fusion = self.channels.fuse(method, self.bench)?;
             self.push_recalls(&mut table, name.into(), &fusion)?;
         }

@@ -74,28 +74,43 @@ struct Archive {
 }
 
 impl Archive {
-    /// Fetches the archive, checks it, and unpacks its folder into `parent`.
+    /// Fetches the archive, checks it, and unpacks its folder into `parent`, which is made if need be; if nothing comes, nothing
+    /// is left behind.
     fn fetch_into(&self, parent: &Path) -> Result<PathBuf> {
+        let missing: Vec<&Path> = parent.ancestors().take_while(|folder| !folder.exists()).collect();
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
         let path = parent.join(format!("{}.zip.part", self.folder));
+        self.fetch_through(&path, parent).inspect_err(|_| {
+            if fs::metadata(&path).is_ok_and(|part| part.len() == 0) {
+                // What can't be removed is in use, or the error's own cause.
+                fs::remove_file(&path).ok();
+                missing.iter().for_each(|folder| {
+                    fs::remove_dir(folder).ok();
+                });
+            }
+        })
+    }
+
+    /// Fetches the archive to `path`, and unpacks its folder from there into `parent`.
+    fn fetch_through(&self, path: &Path, parent: &Path) -> Result<PathBuf> {
         let mut part = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path)
-            .map_err(Error::io(&path))?;
-        part.lock().map_err(Error::io(&path))?;
+            .open(path)
+            .map_err(Error::io(path))?;
+        part.lock().map_err(Error::io(path))?;
         let folder = parent.join(&self.folder);
         if !folder.exists() {
-            self.fetch(&mut part, &path)?;
-            self.check(&mut part, &path)?;
+            self.fetch(&mut part, path)?;
+            self.check(&mut part, path)?;
             self.unpack(&part, parent, &folder)?;
         }
         // Gone already, if another process has waited for the lock.
-        fs::remove_file(&path).or_else(|error| match error.kind() {
+        fs::remove_file(path).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
-            _ => Err(Error::io(&path)(error)),
+            _ => Err(Error::io(path)(error)),
         })?;
         Ok(folder)
     }
@@ -328,8 +343,10 @@ mod tests {
             format!("download of {url} failed: the server answered with status 404")
         );
         server.join().unwrap();
-        let error = archive.fetch_into(cache.path()).unwrap_err();
+        let new = cache.path().join("new");
+        let error = archive.fetch_into(&new.join("newer")).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Download { .. }), "{error}");
+        assert!(!new.exists() && cache.path().read_dir().unwrap().next().is_none(), "nothing is left");
     }
 
     #[test]

@@ -68,11 +68,13 @@ impl TryFrom<Vec<ChannelScale>> for ChannelFeatures {
     type Error = Error;
 
     fn try_from(channels: Vec<ChannelScale>) -> Result<Self> {
-        for ChannelScale { name, mean, deviation, weight } in &channels {
-            if !(weight.is_finite() && *weight >= 0.0) {
-                let expected = format!("a finite weight of 0 or more for channel {name}");
-                return Err(Error::config("ChannelFeatures", expected, weight));
-            }
+        let sum: f32 = channels.iter().map(|channel| channel.weight).sum();
+        if !sum.is_finite() || channels.iter().any(|channel| channel.weight < 0.0) {
+            let weights = channels.iter().map(|channel| channel.weight).collect::<Vec<_>>();
+            let expected = "weights of 0 or more, of a finite sum";
+            return Err(Error::config("ChannelFeatures::weights", expected, format!("{weights:?}")));
+        }
+        for ChannelScale { name, mean, deviation, .. } in &channels {
             if !(mean.is_finite() && deviation.is_finite() && *deviation > 0.0) {
                 let expected = format!("a finite mean and a deviation above 0 for channel {name}");
                 return Err(Error::config("ChannelFeatures", expected, format!("{mean} and {deviation}")));
@@ -290,7 +292,7 @@ mod tests {
         let saved = serde_json::to_string(&weighted).unwrap();
         assert_eq!(serde_json::from_str::<ChannelFeatures>(&saved).unwrap(), weighted);
         assert_eq!(weighted.with_weights(&[0.0; 2]).unwrap(), fitted());
-        for bad in [&[1.0][..], &[1.0, -1.0], &[f32::NAN, 1.0]] {
+        for bad in [&[1.0][..], &[1.0, -1.0], &[f32::NAN, 1.0], &[f32::MAX; 2]] {
             assert!(fitted().with_weights(bad).is_err());
         }
     }

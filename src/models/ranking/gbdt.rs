@@ -231,7 +231,7 @@ impl GbdtConfig {
             let ids = space.ids(field);
             if ids.len() <= self.max_one_hot {
                 for id in ids {
-                    let column = Column::Weight { field, id };
+                    let column = Column::weight(field, id, rows);
                     let of_rows = column.of_rows(rows);
                     add(column, of_rows);
                 }
@@ -284,8 +284,8 @@ impl Shares {
 /// Gradient-boosted decision trees over the fields of a row, by the crate [`hessboost`]: the baseline of every table of
 /// numbers. Friedman 2001, "Greedy function approximation: a gradient boosting machine".
 ///
-/// A field of few ids has a column for the weight of each; one of many ids has its target statistic,
-/// (Σ y + a p) / (n + a) over the n rows with that id, with the mean p of all labels and a prior a (Prokhorenkova et al. 2018,
+/// A field of few ids has a column for the weight of each, missing where a row has none of the field; one of many ids has its
+/// target statistic, (Σ y + a p) / (n + a) over the n rows with that id, with the mean p of all labels and a prior a (Prokhorenkova et al. 2018,
 /// "CatBoost: unbiased boosting with categorical features", eq. 5). On training rows it is taken over the rows that stand
 /// before in a random order, so that no row sees its own label. Numbers of vectors are columns as they are; histories are not
 /// read.
@@ -339,8 +339,13 @@ fn row_major(columns: &[Vec<f32>]) -> Vec<f32> {
 /// A column of the matrix that trees are grown on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Column {
-    /// The weight of an id; not a number for a row that has none of the field.
-    Weight { field: usize, id: u32 },
+    /// The weight of an id; for a row that has none of the field this number, or not a number.
+    Weight {
+        field: usize,
+        id: u32,
+        #[serde(default)]
+        of_none: Option<f32>,
+    },
     /// The target statistic of a field's ids.
     Target { field: usize, statistic: TargetStatistic },
     /// A number of the vectors.
@@ -348,6 +353,19 @@ enum Column {
 }
 
 impl Column {
+    /// The column of an id. Where all weights are equal, to have none is another number: trees split between numbers alone.
+    fn weight(field: usize, id: u32, rows: &EncodedRows) -> Self {
+        let column = Self::Weight { field, id, of_none: None };
+        let of_rows = column.of_rows(rows);
+        let mut weights = of_rows.iter().copied().filter(|weight| !weight.is_nan());
+        match weights.next() {
+            Some(first) if weights.all(|weight| weight == first) => {
+                Self::Weight { field, id, of_none: Some(first - 1.0) }
+            }
+            _ => column,
+        }
+    }
+
     /// Whether rows of this space have the column.
     fn is_of(&self, space: &FeatureSpace) -> bool {
         match self {
@@ -363,8 +381,8 @@ impl Column {
 
     fn of_rows(&self, rows: &EncodedRows) -> Vec<f32> {
         let of_row = |row: usize| match self {
-            &Self::Weight { field, id } => match rows.bag(row, field) {
-                ([], _) => f32::NAN,
+            &Self::Weight { field, id, of_none } => match rows.bag(row, field) {
+                ([], _) => of_none.unwrap_or(f32::NAN),
                 (ids, weights) => {
                     ids.iter().zip(weights).filter(|(other, _)| **other == id).map(|(_, weight)| weight).sum()
                 }
@@ -410,7 +428,8 @@ impl TargetStatistic {
     }
 }
 
-/// Whether there are two different values; to have none is one.
+/// Whether there are two different numbers.
 fn varies(values: &[f32]) -> bool {
-    values.windows(2).any(|pair| pair[0].to_bits() != pair[1].to_bits())
+    let mut known = values.iter().filter(|value| !value.is_nan());
+    known.next().is_some_and(|first| known.any(|value| value != first))
 }

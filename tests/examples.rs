@@ -236,7 +236,7 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert!(
         studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 10)
     );
-    assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 4);
+    assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 5);
     // Ten channels, their fusion and the funnel.
     assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 12);
     // From the most diverse to the most relevant.

@@ -73,15 +73,17 @@ fn a_row_does_not_see_its_own_label() {
 }
 
 #[test]
-fn no_id_is_not_an_id_of_weight_0() {
-    let mut rows = EncodedRows::new(FeatureSpace::default().with_field("kind", 1).unwrap(), 1);
-    for i in 0..400u32 {
-        let bag: &[(u32, f32)] = if i % 2 == 0 { &[] } else { &[(0, 0.0)] };
-        let label = [f32::from(bag.is_empty())];
-        rows.push(EncodedRow { bags: &[bag], labels: &label, ..EncodedRow::default() }).unwrap();
+fn no_id_is_not_an_id_of_one_weight() {
+    for weight in [0.0, 1.0, -1.0, 1e9] {
+        let mut rows = EncodedRows::new(FeatureSpace::default().with_field("kind", 1).unwrap(), 1);
+        for i in 0..400u32 {
+            let bag: &[(u32, f32)] = if i % 2 == 0 { &[] } else { &[(0, weight)] };
+            let label = [f32::from(bag.is_empty())];
+            rows.push(EncodedRow { bags: &[bag], labels: &label, ..EncodedRow::default() }).unwrap();
+        }
+        let scores = GbdtConfig::default().fit(&rows).unwrap().score_rows(&rows).unwrap();
+        assert!(scores[0] > 1.0 && scores[1] < -1.0, "{weight}: {:?}", &scores[..2]);
     }
-    let scores = GbdtConfig::default().fit(&rows).unwrap().score_rows(&rows).unwrap();
-    assert!(scores[0] > 1.0 && scores[1] < -1.0, "{:?}", &scores[..2]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Bench {
         Ok(Self { args, device, data, learn, tune, test })
     }
 
-    /// The cut-off that the fusion's weights are chosen for.
+    /// The cut-off by which the best channel is chosen, to stand beside the fusion.
     pub fn last_cutoff(&self) -> usize {
         self.data.protocol.cutoffs().last().copied().unwrap_or(10)
     }

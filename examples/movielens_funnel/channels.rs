@@ -83,8 +83,7 @@ impl Channels {
         let fused = METHODS.iter().map(|&(name, method)| {
             let fusion = self.fuse(method, bench)?;
             let evaluation = evaluate(&fusion, &bench.tune, bench.data.protocol.cutoffs())?;
-            let n = evaluation.ks().len() as f64;
-            let recall = recalls(&evaluation).sum::<f64>() / n;
+            let recall = recalls(&evaluation).sum::<f64>() / evaluation.ks().len() as f64;
             println!("Fused by {name}: mean recall {recall:.4} of the validation part.");
             Ok((recall, fusion))
         });

@@ -93,8 +93,12 @@ impl SymmetricMatrix {
         self.tiles.par_iter_mut().zip(places).with_max_len(1).for_each(|(tile, (i, j))| {
             match (i == k, j == k) {
                 (true, true) => {}
-                (true, false) => *tile = transposed(&panels[j].1).into_iter().map(|number| -number).collect(),
-                (false, true) => *tile = panels[i].1.iter().map(|number| -number).collect(),
+                (true, false) => {
+                    let column = &panels[j].1;
+                    let transposed = |at: usize| column[at % TILE * TILE + at / TILE];
+                    tile.iter_mut().enumerate().for_each(|(at, number)| *number = -transposed(at));
+                }
+                (false, true) => tile.iter_mut().zip(&panels[i].1).for_each(|(number, x)| *number = -x),
                 (false, false) => add_product(tile, &panels[i].1, &panels[j].0),
             }
         });

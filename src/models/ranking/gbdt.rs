@@ -360,7 +360,7 @@ impl Column {
         let mut weights = of_rows.iter().copied().filter(|weight| !weight.is_nan());
         match weights.next() {
             Some(first) if weights.all(|weight| weight == first) => {
-                Self::Weight { field, id, of_none: Some(first - 1.0) }
+                Self::Weight { field, id, of_none: Some(if first == 0.0 { -1.0 } else { 0.0 }) }
             }
             _ => column,
         }

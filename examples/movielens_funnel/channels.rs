@@ -1,5 +1,8 @@
 //! The recall channels and their fusion.
 
+use std::error::Error;
+use std::path::Path;
+
 use recsys::features::{ItemFeatures, ItemVectors, item_texts};
 use recsys::metrics::{Evaluation, RankingMetric, evaluate};
 use recsys::models::recall::{
@@ -16,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::bench::Bench;
 use crate::common::run::fit;
 use crate::common::{Prepared, Protocol, sasrec, two_tower};
+use crate::saved;
 
 /// The candidates of each channel.
 const N_CANDIDATES: usize = 500;
@@ -67,6 +71,20 @@ impl Channels {
         Ok(Self { all: recallers.into_iter().map(channel).collect(), vectors })
     }
 
+    /// Takes the channels of a pipeline that was fitted to the same training part.
+    pub fn load(folder: &Path, bench: &Bench) -> std::result::Result<Self, Box<dyn Error>> {
+        let all = saved::load(folder, bench)?.fusion().channels().to_vec();
+        let popularity = find::<PopularityRecaller>(&all);
+        if popularity.map(PopularityRecaller::scores)
+            != Some(PopularityRecaller::fit(&bench.data.split.train).scores())
+        {
+            return Err(format!("{} holds channels of another protocol", folder.display()).into());
+        }
+        let ials = find::<Ials>(&all).ok_or_else(|| format!("{} has no channel of iALS", folder.display()))?;
+        let vectors = ItemVectors::new(ials.dim(), ials.item_vectors()?)?;
+        Ok(Self { all, vectors })
+    }
+
     /// Joins the channels with the weights that recall most of the validation part.
     pub fn fuse(&self, method: FusionMethod, bench: &Bench) -> Result<Fusion> {
         let ks = bench.data.protocol.cutoffs().to_vec();
@@ -91,6 +109,11 @@ impl Channels {
         let best = fused.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best });
         Ok(best.expect("there are methods").1)
     }
+}
+
+/// The first channel of this type.
+fn find<R: Recaller + 'static>(channels: &[Channel]) -> Option<&R> {
+    channels.iter().find_map(|channel| channel.recaller().as_any().downcast_ref())
 }
 
 /// Trains the sequence channel.

@@ -74,6 +74,9 @@ struct Args {
     /// Answer the user from a pipeline that --save wrote, and fit nothing
     #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "report", "epochs", "ranker_epochs", "mmr", "study"])]
     load: Option<PathBuf>,
+    /// Take the channels from a pipeline that --save wrote of the same data and protocol, and fit only what follows them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["load", "epochs"])]
+    channels: Option<PathBuf>,
     /// Seeds the weights, the batches and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -102,7 +105,10 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
         return saved::answer(folder, user, &bench);
     }
 
-    let channels = Channels::fit(&bench)?;
+    let channels = match &bench.args.channels {
+        Some(folder) => Channels::load(folder, &bench)?,
+        None => Channels::fit(&bench)?,
+    };
     println!("{}", channels::header(&bench.data));
     let mut singles = Vec::new();
     for channel in &channels.all {

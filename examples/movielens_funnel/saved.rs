@@ -25,8 +25,8 @@ pub fn save(folder: &Path, pipeline: &Pipeline, lessons: Option<&Lessons>, bench
     Ok(())
 }
 
-/// Answers a user from a saved pipeline.
-pub fn answer(folder: &Path, user: UserId, bench: &Bench) -> std::result::Result<(), Box<dyn Error>> {
+/// Opens a pipeline of the same users and films.
+pub fn load(folder: &Path, bench: &Bench) -> std::result::Result<Pipeline, Box<dyn Error>> {
     let start = Instant::now();
     let PipelineBundle { pipeline, users, items, .. } =
         PipelineBundle::load(folder, &Registry::default(), &bench.device)?;
@@ -35,6 +35,12 @@ pub fn answer(folder: &Path, user: UserId, bench: &Bench) -> std::result::Result
     if (&users, &items) != (dataset.users(), dataset.items()) {
         return Err(format!("{} holds a pipeline of another data set", folder.display()).into());
     }
+    Ok(pipeline)
+}
+
+/// Answers a user from a saved pipeline.
+pub fn answer(folder: &Path, user: UserId, bench: &Bench) -> std::result::Result<(), Box<dyn Error>> {
+    let pipeline = load(folder, bench)?;
     let Some(held_out) = bench.test.users().iter().find(|held_out| held_out.user == user) else {
         return Err("nothing of this user is held out".into());
     };

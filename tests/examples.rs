@@ -218,10 +218,10 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert!(shown(&stdout).len() == 11 && shown(&loaded) == shown(&stdout), "{stdout}{loaded}");
 
     let report = report(folder.path());
-    assert_eq!(report["channels"].as_array().unwrap().len(), 10);
+    assert_eq!(report["channels"].as_array().unwrap().len(), 11);
     let weights: Vec<f64> =
         report["weights"].as_object().unwrap().values().map(|weight| weight.as_f64().unwrap()).collect();
-    assert!(weights.len() == 10 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");
+    assert!(weights.len() == 11 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{weights:?}");
     let recall = |metrics: &Value| metrics["recall@100"]["value"].as_f64().unwrap();
     let popularity = &report["channels"][0];
     assert!(
@@ -234,11 +234,11 @@ fn channels_are_fused_and_held_out_items_followed() {
     assert!(retention(0) >= retention(1) && retention(1) > 0.0);
     let studies = &report["studies"];
     assert!(
-        studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 10)
+        studies["fusion"]["ablation"]["channels"].as_array().is_some_and(|channels| channels.len() == 11)
     );
     assert_eq!(studies["fusion"]["methods"].as_array().unwrap().len(), 5);
-    // Ten channels, their fusion and the funnel.
-    assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 12);
+    // Eleven channels, their fusion and the funnel.
+    assert_eq!(studies["cold-hot"].as_array().unwrap().len(), 13);
     // From the most diverse to the most relevant.
     let similarity = |row: &Value| row["similarity@10"].as_str().unwrap().parse::<f64>().unwrap();
     let study = studies["mmr"].as_array().unwrap();
@@ -249,6 +249,16 @@ fn channels_are_fused_and_held_out_items_followed() {
     let Output { status, stderr, .. } = funnel(folder.path(), &["--mmr", "2"]).output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(!status.success() && stderr.lines().count() == 1, "{stderr}");
+
+    succeed(funnel(folder.path(), &["--channels", "pipeline"]));
+    let again = crate::report(folder.path());
+    for measured in ["channels", "weights", "metrics"] {
+        assert_eq!(again[measured], report[measured]);
+    }
+    let of_other_rows = ["--channels", "pipeline", "--protocol", "p5"];
+    let Output { status, stderr, .. } = funnel(folder.path(), &of_other_rows).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!status.success() && stderr.contains("pipeline holds channels of another protocol"), "{stderr}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use recsys::features::{ItemFeatures, ItemVectors, item_texts};
+use recsys::losses::RetrievalLoss;
 use recsys::metrics::{Evaluation, RankingMetric, evaluate};
 use recsys::models::recall::{
     CoVisitationConfig, CoVisitationRecaller, ContentConfig, ContentRecaller, EaseConfig, EaseRecaller,
@@ -23,6 +24,9 @@ use crate::saved;
 
 /// The candidates of each channel.
 const N_CANDIDATES: usize = 500;
+
+/// The loss of the second sequence channel.
+const GBCE: RetrievalLoss = RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 256, t: 0.75 };
 
 /// The methods of fusion that are compared.
 pub const METHODS: [(&str, FusionMethod); 5] = [
@@ -65,7 +69,13 @@ impl Channels {
         }
         if bench.args.epochs != Some(0) {
             recallers.push(("two_tower", Box::new(fit_two_tower(bench)?)));
-            recallers.push(("sasrec", Box::new(fit_sasrec(bench, &sasrec::config(&bench.data))?)));
+            let config = sasrec::config(&bench.data);
+            recallers.push(("sasrec", Box::new(fit_sasrec(bench, &config)?)));
+            // Two losses err differently. Under p5 rankers order what is recalled, and requests are to be quick.
+            if bench.data.protocol != Protocol::P5 {
+                let config = SasrecConfig { loss: GBCE, ..config };
+                recallers.push(("sasrec_gbce", Box::new(fit_sasrec(bench, &config)?)));
+            }
         }
         let channel = |(name, recaller)| Channel::new(ChannelConfig::new(name, N_CANDIDATES), recaller);
         Ok(Self { all: recallers.into_iter().map(channel).collect(), vectors })
@@ -80,7 +90,8 @@ impl Channels {
         {
             return Err(format!("{} holds channels of another protocol", folder.display()).into());
         }
-        let ials = find::<Ials>(&all).ok_or_else(|| format!("{} has no channel of iALS", folder.display()))?;
+        let ials =
+            find::<Ials>(&all).ok_or_else(|| format!("{} has no channel of iALS", folder.display()))?;
         let vectors = ItemVectors::new(ials.dim(), ials.item_vectors()?)?;
         Ok(Self { all, vectors })
     }

@@ -29,7 +29,7 @@ const N_CANDIDATES: usize = 500;
 const GBCE: RetrievalLoss = RetrievalLoss::GeneralizedBinaryCrossEntropy { n_negatives: 256, t: 0.75 };
 
 /// The methods of fusion that are compared.
-pub const METHODS: [(&str, FusionMethod); 5] = [
+const METHODS: [(&str, FusionMethod); 5] = [
     ("reciprocal rank, k = 60", FusionMethod::ReciprocalRank { k: 60.0 }),
     ("reciprocal rank, k = 30", FusionMethod::ReciprocalRank { k: 30.0 }),
     ("reciprocal rank, k = 10", FusionMethod::ReciprocalRank { k: 10.0 }),
@@ -103,23 +103,24 @@ impl Channels {
         config.fit(Fusion::new(method, self.all.clone())?, &bench.tune)
     }
 
-    /// Joins the channels by the method, with weights of its own, that recalls most of the validation part; under p5 by the
-    /// default, since there rankers order what is recalled.
-    pub fn fuse_best(&self, bench: &Bench) -> Result<Fusion> {
-        if bench.data.protocol == Protocol::P5 {
-            return self.fuse(FusionMethod::default(), bench);
-        }
-        let fused = METHODS.iter().map(|&(name, method)| {
-            let fusion = self.fuse(method, bench)?;
-            let evaluation = evaluate(&fusion, &bench.tune, bench.data.protocol.cutoffs())?;
-            let recall = recalls(&evaluation).sum::<f64>() / evaluation.ks().len() as f64;
-            println!("Fused by {name}: mean recall {recall:.4} of the validation part.");
-            Ok((recall, fusion))
-        });
-        let fused = fused.collect::<Result<Vec<_>>>()?;
-        let best = fused.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best });
-        Ok(best.expect("there are methods").1)
+    /// Joins the channels by every method, each with weights of its own.
+    pub fn fuse_by_all(&self, bench: &Bench) -> Result<Vec<(&'static str, Fusion)>> {
+        METHODS.iter().map(|&(name, method)| Ok((name, self.fuse(method, bench)?))).collect()
     }
+}
+
+/// The fusion that recalls most of the validation part.
+pub fn best(fused: &[(&str, Fusion)], bench: &Bench) -> Result<Fusion> {
+    let mut best: Option<(f64, &Fusion)> = None;
+    for (name, fusion) in fused {
+        let evaluation = evaluate(fusion, &bench.tune, bench.data.protocol.cutoffs())?;
+        let recall = recalls(&evaluation).sum::<f64>() / evaluation.ks().len() as f64;
+        println!("Fused by {name}: mean recall {recall:.4} of the validation part.");
+        if best.is_none_or(|(highest, _)| recall > highest) {
+            best = Some((recall, fusion));
+        }
+    }
+    Ok(best.expect("there are methods").1.clone())
 }
 
 /// The first channel of this type.

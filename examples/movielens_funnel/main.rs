@@ -29,7 +29,7 @@ use common::{DataArgs, DeviceName, Prepared, Protocol};
 use rankers::{Lessons, Measured, Trained};
 use recsys::metrics::{Evaluation, Funnel, HeldOutUser, RankingMetric, evaluate, evaluate_funnel};
 use recsys::models::reranking::Mmr;
-use recsys::pipeline::{Fusion, PipelineBuilder};
+use recsys::pipeline::{Fusion, FusionMethod, PipelineBuilder};
 use recsys::prelude::*;
 use serde_json::{Value, json};
 use studies::{Studied, Study};
@@ -116,7 +116,13 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
         println!("{}", channels::line(&channel.config().name, &evaluation));
         singles.push((channel.config().name.clone(), evaluation));
     }
-    let fusion = channels.fuse_best(&bench)?;
+    // Under p5 rankers order what is recalled, by whatever method.
+    let (fusion, by_method) = if bench.data.protocol == Protocol::P5 {
+        (channels.fuse(FusionMethod::default(), &bench)?, None)
+    } else {
+        let by_method = channels.fuse_by_all(&bench)?;
+        (channels::best(&by_method, &bench)?, Some(by_method))
+    };
     let fused = evaluate(&fusion, &bench.test, bench.data.protocol.cutoffs())?;
     println!("{}\n", channels::line("fusion", &fused));
     println!("Weights, chosen on the validation part: {}\n", channels::weights(&fusion));
@@ -134,8 +140,16 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let [p50_ms, p99_ms] = bench.time_requests(&pipeline)?;
     explain(&pipeline, &bench, user)?;
 
-    let studied =
-        Studied { bench: &bench, channels: &channels, fusion, recalled, rankers, pipeline, lessons };
+    let studied = Studied {
+        bench: &bench,
+        channels: &channels,
+        fusion,
+        by_method,
+        recalled,
+        rankers,
+        pipeline,
+        lessons,
+    };
     let mut studies = serde_json::Map::new();
     for study in &bench.args.study {
         studies.insert(study.name(), studied.run(*study)?);

@@ -11,7 +11,7 @@ use recsys::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::channels::{Channels, METHODS, fit_sasrec, recalls};
+use crate::channels::{Channels, fit_sasrec, recalls};
 use crate::common::sasrec;
 use crate::rankers::{LEARNING_RATE, Lessons, Measured, Trained};
 use crate::table::{Table, estimate};
@@ -45,6 +45,8 @@ pub struct Studied<'a> {
     pub bench: &'a Bench,
     pub channels: &'a Channels,
     pub fusion: Fusion,
+    /// The fusion by every method, where one was chosen of them.
+    pub by_method: Option<Vec<(&'static str, Fusion)>>,
     pub recalled: PipelineBuilder,
     pub rankers: Vec<Trained>,
     pub pipeline: Pipeline,
@@ -90,9 +92,12 @@ impl Studied<'_> {
 
     fn fusion(&self) -> Result<Value> {
         let mut table = self.of_recalls("Methods of fusion, each with weights of its own", "method");
-        for (name, method) in METHODS {
-            let fusion = self.channels.fuse(method, self.bench)?;
-            self.push_recalls(&mut table, name.into(), &fusion)?;
+        let by_method = match &self.by_method {
+            Some(by_method) => by_method.clone(),
+            None => self.channels.fuse_by_all(self.bench)?,
+        };
+        for (name, fusion) in &by_method {
+            self.push_recalls(&mut table, (*name).into(), fusion)?;
         }
         println!("{table}");
         let Self { bench, fusion, .. } = self;

@@ -12,11 +12,14 @@ use crate::rng::Rng;
 /// Texts encoded at once by a thread.
 const PART: usize = 64;
 
+/// The widest vector. Settings come from files, too, and the width is multiplied by the number of texts.
+const MAX_DIM: usize = 1 << 16;
+
 /// Settings of a [`TextEncoder`].
 ///
 /// | field | default | purpose | range |
 /// |---|---|---|---|
-/// | `dim` | 128 | width of a vector; the error of an inner product falls as 1/√`dim` | ≥ 1 |
+/// | `dim` | 128 | width of a vector; the error of an inner product falls as 1/√`dim` | 1 to 65,536 |
 /// | `n_buckets` | 2²⁰ | dimensions that words and n-grams are hashed to; terms that share one are taken for the same | ≥ 1 |
 /// | `min_chars`, `max_chars` | 3, 5 | lengths of character n-grams | 1 ≤ `min_chars` ≤ `max_chars` |
 /// | `sublinear_tf` | true | a term that comes n times counts 1 + ln n, otherwise n | |
@@ -46,8 +49,8 @@ impl Default for TextEncoderConfig {
 
 impl TextEncoderConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        if self.dim == 0 {
-            return Err(Error::config("TextEncoderConfig::dim", "at least 1", self.dim));
+        if !(1..=MAX_DIM).contains(&self.dim) {
+            return Err(Error::config("TextEncoderConfig::dim", format!("1 to {MAX_DIM}"), self.dim));
         }
         if self.n_buckets == 0 {
             return Err(Error::config("TextEncoderConfig::n_buckets", "at least 1", self.n_buckets));
@@ -485,6 +488,7 @@ mod tests {
         let good = TextEncoderConfig::default();
         for (config, field) in [
             (TextEncoderConfig { dim: 0, ..good }, "dim"),
+            (TextEncoderConfig { dim: usize::MAX / 2 + 1, ..good }, "dim"),
             (TextEncoderConfig { n_buckets: 0, ..good }, "n_buckets"),
             (TextEncoderConfig { min_chars: 0, ..good }, "min_chars"),
             (TextEncoderConfig { max_chars: 2, ..good }, "max_chars"),

@@ -98,7 +98,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let bench = Bench::new(args)?;
-    bench.args.check_studies(bench.data.protocol)?;
+    bench.args.check(bench.data.protocol)?;
     let user = common::run::chosen_user(bench.args.user.as_deref(), &bench.data)?;
     common::run::print_facts(&bench.data, start.elapsed());
     if let Some(folder) = &bench.args.load {
@@ -184,8 +184,14 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
 }
 
 impl Args {
-    /// What a study needs is there.
-    fn check_studies(&self, protocol: Protocol) -> std::result::Result<(), String> {
+    /// What would be refused late, after the long work.
+    fn check(&self, protocol: Protocol) -> std::result::Result<(), String> {
+        if !(0.0..=1.0).contains(&self.mmr) {
+            return Err(format!("--mmr {}: expected 0 to 1", self.mmr));
+        }
+        if self.ranker_epochs == 0 {
+            return Err("--ranker-epochs 0: expected at least 1".into());
+        }
         if self.study.contains(&Study::Attention) && protocol != Protocol::P5 {
             return Err("--study attention is of a ranker, and needs --protocol p5".into());
         }

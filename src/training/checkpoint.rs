@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Location, Result};
 const FORMAT_VERSION: u32 = 1;
 const MANIFEST: &str = "checkpoint.json";
 const MODEL: &str = "model.bpk";
+const AVERAGE: &str = "average.bpk";
 const BEST: &str = "best.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const ROWS: &str = "rows.bpk";
@@ -75,6 +76,8 @@ struct Manifest {
 pub(super) struct Snapshot<M> {
     pub(super) standing: Standing,
     pub(super) stepper: Stepper<M>,
+    /// The moving average of the weights, outside autodiff.
+    pub(super) average: Option<M>,
     /// The weights of the best epoch so far, outside autodiff.
     pub(super) best: Option<M>,
     /// [`BatchSource::state`]
@@ -101,7 +104,8 @@ impl CheckpointDir {
         remove_dir(&scratch)?;
         fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
 
-        let Snapshot { standing, stepper: Stepper { model, optimizer, rows, .. }, best, batches } = snapshot;
+        let Snapshot { standing, stepper, average, best, batches } = snapshot;
+        let Stepper { model, optimizer, rows, .. } = stepper;
         let mut sha256 = BTreeMap::new();
         let mut write = |name: &str, bytes: Result<Bytes, _>| {
             let path = scratch.join(name);
@@ -110,6 +114,9 @@ impl CheckpointDir {
             write_synced(&path, &bytes)
         };
         write(MODEL, model.valid().into_record().into_bytes())?;
+        if let Some(average) = average {
+            write(AVERAGE, average.into_record().into_bytes())?;
+        }
         if let Some(best) = best {
             write(BEST, best.into_record().into_bytes())?;
         }
@@ -207,9 +214,14 @@ fn read_checkpoint<M: Module>(
     let mut stepper = fresh.stepper.clone();
     let untrained = stepper.model.valid();
     let model = load(&untrained, &checkpoint.join(MODEL), demand(MODEL)?)?;
-    let best = match read(BEST)? {
-        Some(bytes) => Some(load(&untrained, &checkpoint.join(BEST), bytes)?),
-        None => manifest.standing.history.best().is_some().then(|| model.clone()),
+    let saved =
+        |name: &str| read(name)?.map(|bytes| load(&untrained, &checkpoint.join(name), bytes)).transpose();
+    let average = saved(AVERAGE)?;
+    let best = match saved(BEST)? {
+        Some(best) => Some(best),
+        None => {
+            manifest.standing.history.best().is_some().then(|| average.as_ref().unwrap_or(&model).valid())
+        }
     };
     stepper.optimizer = OptimizerRecord::from_bytes(demand(OPTIMIZER)?)
         .map(|record| stepper.optimizer.load_record(record))
@@ -221,7 +233,7 @@ fn read_checkpoint<M: Module>(
     }
     stepper.model = model.train();
     let batches = read(BATCHES)?.map(|bytes| bytes.to_vec());
-    Ok(Snapshot { standing: manifest.standing, stepper, best, batches })
+    Ok(Snapshot { standing: manifest.standing, stepper, average, best, batches })
 }
 
 /// The module with the parameters of a file: a copy that shares nothing with the module, which a clone would do with

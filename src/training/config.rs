@@ -16,12 +16,20 @@ use crate::error::{Error, Result};
 /// | `schedule` | constant | how the rate changes over the run | see [`LearningRateSchedule`] |
 /// | `plateau` | none | lowers the rate where the monitored metric no longer rises | see [`Plateau`] |
 /// | `max_gradient_norm` | none | the gradient of all parameters together is scaled down to this norm | > 0 |
+/// | `weight_average` | none | the decay of a [moving average of the weights](#averaged-weights), validated and kept in their place | (0, 1) |
 /// | `patience` | none | stop after this many epochs without a better monitored metric | ≥ 1 |
 /// | `validate_every` | 1 | epochs from one validation to the next; the last epoch is always validated | ≥ 1 |
 /// | `checkpoint_dir` | none | the folder of the run's checkpoints, from which it resumes | |
 /// | `checkpoint_every_steps` | none | a checkpoint every so many steps, besides the one after each epoch | ≥ 1, with `checkpoint_dir` |
 /// | `seed` | 0 | the seed of the run: the trainer itself draws nothing, give it to the model's weights and to the batch source | |
 /// | `progress` | true | show a progress bar where standard error is a terminal | |
+///
+/// # Averaged weights
+/// With `weight_average` δ, the average w̄ ← δₜ w̄ + (1 − δₜ) w of the weights w after step t is validated and is the result, while w
+/// goes on as without (Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; Tarvainen & Valpola
+/// 2017, "Mean teachers are better role models", section 2). It begins as the weights after the first step, and δₜ =
+/// min(δ, t / (t + 10)) soon forgets them. Statistics that run along are averaged too. A step then costs what all weights cost,
+/// those of sparsely updated tables too; with as many steps in an epoch as 1 / (1 − δ) the average spans about an epoch.
 ///
 /// ```
 /// use recsys::training::{LearningRateSchedule, Optimizer, TrainingConfig};
@@ -51,6 +59,8 @@ pub struct TrainingConfig {
     pub plateau: Option<Plateau>,
     /// The greatest Euclidean norm of the gradient of all parameters together.
     pub max_gradient_norm: Option<f32>,
+    /// The decay of the moving average of the weights that takes their place in validation and in the result.
+    pub weight_average: Option<f64>,
     /// The epochs without a better monitored metric after which training stops.
     pub patience: Option<usize>,
     /// The epochs from one validation to the next.
@@ -75,6 +85,7 @@ impl Default for TrainingConfig {
             schedule: LearningRateSchedule::Constant,
             plateau: None,
             max_gradient_norm: None,
+            weight_average: None,
             patience: None,
             validate_every: 1,
             checkpoint_dir: None,
@@ -125,6 +136,12 @@ impl TrainingConfig {
     /// Clips the gradient of all parameters together at this Euclidean norm.
     pub fn with_max_gradient_norm(mut self, norm: f32) -> Self {
         self.max_gradient_norm = Some(norm);
+        self
+    }
+
+    /// Validates and keeps the moving average of the weights with this decay in the place of the weights.
+    pub fn with_weight_average(mut self, decay: f64) -> Self {
+        self.weight_average = Some(decay);
         self
     }
 
@@ -181,6 +198,9 @@ impl TrainingConfig {
             let expected = "a finite number above 0";
             return Err(Error::config("TrainingConfig::max_gradient_norm", expected, norm));
         }
+        if let Some(decay) = self.weight_average.filter(|decay| !(*decay > 0.0 && *decay < 1.0)) {
+            return Err(Error::config("TrainingConfig::weight_average", "a number in (0, 1)", decay));
+        }
         at_least_one("TrainingConfig::patience", self.patience.map(|epochs| epochs as u64))?;
         at_least_one("TrainingConfig::validate_every", Some(self.validate_every as u64))?;
         at_least_one("TrainingConfig::checkpoint_every_steps", self.checkpoint_every_steps)?;
@@ -209,6 +229,7 @@ impl TrainingConfig {
         same("TrainingConfig::schedule", &self.schedule, &saved.schedule)?;
         same("TrainingConfig::plateau", &self.plateau, &saved.plateau)?;
         same("TrainingConfig::max_gradient_norm", &self.max_gradient_norm, &saved.max_gradient_norm)?;
+        same("TrainingConfig::weight_average", &self.weight_average, &saved.weight_average)?;
         same("TrainingConfig::patience", &self.patience, &saved.patience)?;
         same("TrainingConfig::validate_every", &self.validate_every, &saved.validate_every)?;
         same("TrainingConfig::seed", &self.seed, &saved.seed)
@@ -250,6 +271,8 @@ mod tests {
             (config().with_learning_rate(f64::NAN), "TrainingConfig::learning_rate"),
             (config().with_plateau(Plateau { factor: 1.0, patience: 1 }), "Plateau::factor"),
             (config().with_max_gradient_norm(-1.0), "TrainingConfig::max_gradient_norm"),
+            (config().with_weight_average(1.0), "TrainingConfig::weight_average"),
+            (config().with_weight_average(f64::NAN), "TrainingConfig::weight_average"),
             (config().with_patience(0), "TrainingConfig::patience"),
             (config().with_validate_every(0), "TrainingConfig::validate_every"),
             (
@@ -283,6 +306,7 @@ mod tests {
             schedule: LearningRateSchedule::Warmup { steps: 4 },
             plateau: Some(Plateau::default()),
             max_gradient_norm: Some(1.0),
+            weight_average: Some(0.99),
             patience: Some(2),
             validate_every: 2,
             checkpoint_dir: Some("elsewhere".into()),

@@ -25,6 +25,7 @@ mod stepper;
 mod tests;
 mod trainable;
 mod trainer;
+mod weight_average;
 
 pub use config::TrainingConfig;
 pub use fusion_weights::FusionWeightsConfig;

@@ -176,6 +176,40 @@ fn early_stopping_restores_the_best_epoch() {
 }
 
 #[test]
+fn the_moving_average_takes_the_place_of_the_weights() {
+    let config = config().with_epochs(2).with_weight_average(0.6);
+    let mut stepper = Stepper::new(Mlp::new(8, 1), &config).unwrap();
+    let (mut average, mut after_epochs, mut step) = (Vec::new(), Vec::new(), 0.0);
+    let values = |bits: Vec<u32>| bits.into_iter().map(|bits| f64::from(f32::from_bits(bits)));
+    for epoch in 0..2 {
+        for batch in Planted::default().epoch(epoch) {
+            (stepper, _) = stepper.step(1.0, |model| model.loss(batch));
+            let weights: Vec<f64> = values(stepper.clone().into_model().bits()).collect();
+            average.resize(weights.len(), 0.0);
+            step += 1.0;
+            let decay = if step == 1.0 { 0.0 } else { f64::min(0.6, step / (step + 10.0)) };
+            for (average, weight) in average.iter_mut().zip(weights) {
+                *average = decay * *average + (1.0 - decay) * weight;
+            }
+        }
+        after_epochs.push(average.clone());
+    }
+
+    let mut validated = Vec::new();
+    let fitted = Trainer::new(config)
+        .unwrap()
+        .fit(Mlp::new(8, 1), &Planted::default(), |model: &Mlp| {
+            validated.push(model.bits());
+            Ok(Vec::new())
+        })
+        .unwrap();
+    assert_eq!(fitted.model.bits(), validated[1]);
+    for (found, expected) in validated.into_iter().zip(after_epochs) {
+        assert!(values(found).zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+    }
+}
+
+#[test]
 fn validation_comes_at_its_intervals_and_at_the_end() {
     let fitted = fit(config().with_epochs(5).with_validate_every(2), &Planted::default()).unwrap();
     let validated: Vec<_> = fitted.history.epochs.iter().map(|epoch| !epoch.metrics.is_empty()).collect();
@@ -265,9 +299,9 @@ fn an_epoch_without_batches_is_refused() {
 
 #[test]
 fn an_interrupted_run_resumes_to_the_identical_result() {
-    for optimizer in [Optimizer::adam(), Optimizer::adamw(0.01)] {
+    for (optimizer, weight_average) in [(Optimizer::adam(), None), (Optimizer::adamw(0.01), Some(0.9))] {
         let dir = tempfile::tempdir().unwrap();
-        let config = config()
+        let config = TrainingConfig { weight_average, ..config() }
             .with_epochs(6)
             .with_optimizer(optimizer)
             .with_max_gradient_norm(0.1)

@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use super::checkpoint::{CheckpointDir, Setting, Snapshot, Standing};
 use super::prefetch::{Next, Prefetch};
 use super::progress::Progress;
+use super::weight_average::averaged;
 use super::{BatchSource, EpochSummary, History, Stepper, Trainable, TrainingConfig};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::kernels::{self, zero_if_finite};
@@ -173,7 +174,7 @@ impl Trainer {
         }
         kernels::release_buffers();
         Ok(Fitted {
-            model: run.best.unwrap_or_else(|| run.stepper.into_model()),
+            model: run.best.or(run.average).unwrap_or_else(|| run.stepper.into_model()),
             history: run.standing.history,
         })
     }
@@ -185,6 +186,8 @@ struct Run<'a, M, S> {
     setting: Setting,
     n_steps: u64,
     stepper: Stepper<M>,
+    /// The moving average of the weights, if there is to be one, outside autodiff.
+    average: Option<M>,
     /// The best weights so far, outside autodiff.
     best: Option<M>,
     standing: Standing,
@@ -204,7 +207,8 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
         model.check_batches(&source.settings())?;
         let setting = Setting::new(config, source, &model);
         let stepper = Stepper::new(model, config)?;
-        let mut snapshot = Snapshot { standing: Standing::default(), best: None, batches: None, stepper };
+        let standing = Standing::default();
+        let mut snapshot = Snapshot { standing, average: None, best: None, batches: None, stepper };
         let checkpoints = config.checkpoint_dir.as_deref().map(CheckpointDir::open).transpose()?;
         let mut last_checkpoint = None;
         if let Some(dir) = &checkpoints
@@ -222,6 +226,7 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
             n_steps: config.epochs as u64 * n_batches as u64,
             setting,
             stepper: snapshot.stepper,
+            average: snapshot.average,
             best: snapshot.best,
             standing: snapshot.standing,
             unread: Vec::with_capacity(STEPS_PER_READ),
@@ -265,6 +270,10 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
         (self.stepper, loss) = self.stepper.step(factor, |model| model.loss(batch));
         self.unread.push(loss);
         self.standing.step += 1;
+        if let Some(decay) = self.config().weight_average {
+            let average = self.average.take().unwrap_or_else(|| self.stepper.model.valid());
+            self.average = Some(averaged(average, &self.stepper.model, decay, self.standing.step));
+        }
         self.standing.steps_in_epoch += 1;
         self.progress.step();
         if self.unread.len() == STEPS_PER_READ {
@@ -294,7 +303,8 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
             return Err(Error::input(Location::memory(), "at least one batch in an epoch", "none"));
         }
         self.read_losses()?;
-        let model = self.stepper.model.valid();
+        // Statistics that run along are not shared with a copy that `valid` makes.
+        let model = self.average.as_ref().unwrap_or(&self.stepper.model).valid();
         self.check_weights(&model)?;
 
         let epoch = self.standing.history.epochs.len() + 1;
@@ -406,6 +416,7 @@ impl<'a, M: Trainable, S: BatchSource<Batch = M::Batch>> Run<'a, M, S> {
             && standing.history.best().is_some_and(|best| best.epoch == standing.history.epochs.len());
         let snapshot = Snapshot {
             standing,
+            average: self.average.clone(),
             best: self.best.clone().filter(|_| !best_is_now),
             batches: self.source.state(),
             stepper: self.stepper.clone(),

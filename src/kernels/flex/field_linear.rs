@@ -51,20 +51,26 @@ impl Kernel<4> for FieldLinear {
     fn forward(&self, [x, w, b, vectors]: [Array; 4], tracked: bool) -> (Array, Vec<Array>) {
         let ([n, n_own], [_, d_output], [m, _]) = (x.shape(), w.shape(), vectors.shape());
         assert_eq!(self.columns.bags.len(), n, "a bag for each row");
-        let mut own_w = buffer::take(n_own * d_output);
-        self.own_rows(d_output, |whole, part| own_w[part].copy_from_slice(&w.values()[whole]));
         let (products, n_shared) = (self.products(&vectors, &w), self.columns.n_shared);
         let b = b.map(|b| {
             let shared = products[(m - n_shared) * d_output..].chunks_exact(d_output.max(1));
             shared.for_each(|product| simd::axpy(b, 1.0, product));
         });
         let summands = Summands { bags: &self.columns.bags, n_rows: m - n_shared, table: &products };
-        let inputs = [x, Array::new(own_w, [n_own, d_output]), b];
-        let (y, mut saved) = Linear(self.activation).forward_with(inputs, Some(summands), tracked);
+        let linear = Linear(self.activation);
+        let (y, saved) = if tracked {
+            let mut own_w = buffer::take(n_own * d_output);
+            self.own_rows(d_output, |whole, part| own_w[part].copy_from_slice(&w.values()[whole]));
+            let own = [Matrix::new(&own_w, n_own, d_output)];
+            let (y, kept) = linear.forward_with(&x, &own, &b, Some(summands), true);
+            let own_w = Array::new(own_w, [n_own, d_output]);
+            (y, [w, vectors, x, own_w].into_iter().chain(kept).collect())
+        } else {
+            let own = self.columns.own.iter().map(|rows| rows_of(w.values(), d_output, rows));
+            let (y, _) = linear.forward_with(&x, &own.collect::<Vec<_>>(), &b, Some(summands), false);
+            (y, Vec::new())
+        };
         buffer::give(products);
-        if tracked {
-            saved.splice(0..0, [w, vectors]);
-        }
         (y, saved)
     }
 

@@ -28,8 +28,11 @@ pub(super) struct Summands<'a> {
 }
 
 impl Kernel<3> for Linear {
-    fn forward(&self, inputs: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
-        self.forward_with(inputs, None, tracked)
+    fn forward(&self, [x, w, b]: [Array; 3], tracked: bool) -> (Array, Vec<Array>) {
+        let [d_input, d_output] = w.shape();
+        let (y, kept) =
+            self.forward_with(&x, &[Matrix::new(w.values(), d_input, d_output)], &b, None, tracked);
+        (y, if tracked { [x, w].into_iter().chain(kept).collect() } else { Vec::new() })
     }
 
     fn backward(&self, saved: Vec<Array>, grad: Array, needed: [bool; 3]) -> [Option<Array>; 3] {
@@ -38,25 +41,35 @@ impl Kernel<3> for Linear {
 }
 
 impl Linear {
-    /// a(x W + b + summands).
+    /// a(x W + b + summands), and what of it the backward pass needs. W is given as the rows that meet the first columns of x,
+    /// those that meet the next ones, and so on.
     pub(super) fn forward_with(
         &self,
-        [x, w, b]: [Array; 3],
+        x: &Array,
+        w: &[Matrix<'_>],
+        b: &Array,
         summands: Option<Summands<'_>>,
         tracked: bool,
-    ) -> (Array, Vec<Array>) {
-        let ([d_input, d_output], [n_biases]) = (w.shape(), b.shape());
+    ) -> (Array, Option<Array>) {
+        let (d_input, [d_output]) = (w.iter().map(Matrix::n_rows).sum::<usize>(), b.shape());
         let width = x.width();
-        assert!(width == d_input, "rows of {width} numbers meet weights of shape [{d_input}, {d_output}]");
-        assert!(n_biases == d_output, "{n_biases} biases for {d_output} outputs");
+        assert!(width == d_input, "rows of {width} numbers meet weights of {d_input} inputs");
         let n = summands.map_or(x.values().len() / width.max(1), |summands| summands.bags.len());
         let keeps_slopes = tracked && self.0 == Some(Activation::Gelu);
         let mut y = buffer::take(n * d_output);
         let mut slopes = buffer::take(if keeps_slopes { y.len() } else { 0 });
-        let weights = Matrix::new(w.values(), d_input, d_output);
         parallel::rows_of_each(n, BLOCK, [&mut y, &mut slopes], |rows, [y, slopes]| {
             let x = Matrix::new(of_rows(x.values(), d_input, &rows), rows.len(), d_input);
-            MatrixMut::new(y, rows.len(), d_output).set(x, weights);
+            if w.is_empty() {
+                y.fill(0.0);
+            }
+            let mut end = 0;
+            for w in w {
+                let start = end;
+                end += w.n_rows();
+                let sum = MatrixMut::new(y, rows.len(), d_output);
+                sum.begin_or_add(start == 0, x.columns(start..end), *w);
+            }
             if let Some(Summands { bags, table, .. }) = summands {
                 add_bags(bags, rows, table, d_output, y);
             }
@@ -68,7 +81,7 @@ impl Linear {
             Some(Activation::Gelu) if tracked => Some(y.with_values(slopes)),
             _ => None,
         };
-        (y, if tracked { [x, w].into_iter().chain(kept).collect() } else { Vec::new() })
+        (y, kept)
     }
 
     /// The gradients of x, W and b, as far as they are needed, and of the table of the summands.

@@ -52,6 +52,11 @@ impl<'a> Matrix<'a> {
         Self { values, n_rows, n_cols, row_stride, col_stride: 1 }
     }
 
+    /// The number of rows.
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
     /// Some of the columns.
     ///
     /// # Panics

@@ -22,7 +22,7 @@ use ctr_data::{Catalogue, CtrData, CtrSplit, USER_FIELDS, movielens};
 use device::DeviceName;
 use files::write_whole;
 use recsys::features::{CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
-use recsys::layers::{Cross, MlpConfig, TableUpdate};
+use recsys::layers::{AttentionWeights, Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
 use recsys::models::ranking::{
     BstConfig, DcnConfig, DeepFmConfig, Din, DinConfig, EsmmConfig, FeatureRanker, FinalMlpConfig, FmConfig,
@@ -98,6 +98,12 @@ struct Args {
     /// The penalty of the field vectors
     #[arg(long, default_value_t = 0.0)]
     l2: f64,
+    /// The decay of the moving average of the weights that is tested in their place
+    #[arg(long, value_name = "DECAY")]
+    weight_average: Option<f64>,
+    /// What is made of the attention of din and din-dcn to past films
+    #[arg(long, value_enum, default_value = "sum")]
+    attention: Attention,
     /// Update only the rows of the tables that a batch names: for very many ids
     #[arg(long)]
     sparse: bool,
@@ -167,6 +173,14 @@ enum ModelName {
     /// Gradient-boosted trees
     #[cfg(feature = "gbdt")]
     Gbdt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Attention {
+    /// It stays as it is
+    Sum,
+    /// It becomes positive, and of sum 1 over a history
+    Softmax,
 }
 
 impl ModelName {
@@ -335,8 +349,13 @@ impl Args {
             }
             ModelName::Din | ModelName::DinDcn => {
                 let cross = (model == ModelName::DinDcn).then_some((Cross::Matrix, 3));
+                let weights = match self.attention {
+                    Attention::Sum => AttentionWeights::Raw,
+                    Attention::Softmax => AttentionWeights::Softmax,
+                };
                 let config = DinConfig {
                     d_embedding,
+                    weights,
                     mlp,
                     cross,
                     dropout,
@@ -407,7 +426,7 @@ impl Args {
             true => LearningRateSchedule::CosineDecay { warmup_steps: 0 },
             false => LearningRateSchedule::Constant,
         };
-        let config = TrainingConfig::default()
+        let config = TrainingConfig { weight_average: self.weight_average, ..TrainingConfig::default() }
             .with_epochs(self.epochs)
             .with_learning_rate(self.learning_rate)
             .with_schedule(schedule)

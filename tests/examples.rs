@@ -342,6 +342,7 @@ fn wrong_tables_are_said_in_one_line() {
             "number of labels of a row: expected 2, found 1",
         ),
         (&["--dataset", "synthetic", "--learning-rate=-1"], "learning_rate"),
+        (&["--dataset", "synthetic", "--weight-average", "1"], "weight_average"),
     ] {
         let Output { status, stderr, .. } = ctr(folder.path(), args).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();

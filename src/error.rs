@@ -224,6 +224,15 @@ impl Error {
     }
 }
 
+/// Refuses a width, a length or a number of factors that is 0, or so large that the sizes of arrays made of two such numbers and
+/// the number of items could overflow.
+pub(crate) fn check_size(field: &'static str, size: usize) -> Result<()> {
+    match size {
+        1..=0x10_0000 => Ok(()),
+        _ => Err(Error::config(field, "1 to 1048576", size)),
+    }
+}
+
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
         Self(Box::new(kind))

@@ -422,6 +422,7 @@ fn wrong_input_is_said_in_one_line() {
         (&["--sequences", "few.txt", "--map", "map.svg"], "a map needs at least 10 items; the data have 4"),
         (&["--sequences", "words.txt", "--dataset", "synthetic"], "goes without --dataset"),
         (&["--protocol", "p1", "--dataset", "synthetic"], "--protocol p1 is that of ml-1m"),
+        (&["--dataset", "synthetic", "--d-model", "9223372036854775808"], "expected 1 to 1048576, found 9"),
         (&["--dataset", "synthetic", "--heads", "3"], "n_heads: expected a divisor of d_model = 64, found 3"),
     ] {
         let Output { status, stderr, .. } = sasrec(folder.path(), args).output().unwrap();

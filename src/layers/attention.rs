@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::kernels;
 use crate::layers::{Linear, SequenceLayout, check_dropout, dropout, id_tensor};
 use crate::rng::Rng;
@@ -45,11 +45,9 @@ impl CausalSelfAttentionConfig {
     /// Checks every range.
     ///
     /// # Errors
-    /// No width, a number of heads that does not divide it, or a dropout outside [0, 1).
+    /// A width outside 1 to 2²⁰, a number of heads that does not divide it, or a dropout outside [0, 1).
     pub fn validate(&self) -> Result<()> {
-        if self.d_model == 0 {
-            return Err(Error::config("CausalSelfAttentionConfig::d_model", "at least 1", 0));
-        }
+        check_size("CausalSelfAttentionConfig::d_model", self.d_model)?;
         if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
             let expected = format!("a divisor of d_model = {}", self.d_model);
             return Err(Error::config("CausalSelfAttentionConfig::n_heads", expected, self.n_heads));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels::{self, Bags};
 use crate::layers::field_vectors::take;
@@ -31,7 +31,7 @@ impl FieldEmbedding {
     /// Fresh weights for the fields of a space, vectors of width `d`; the table's are drawn from N(0, 0.01²).
     ///
     /// # Errors
-    /// A width of 0.
+    /// A width outside 1 to 2²⁰.
     pub fn new(
         space: &FeatureSpace,
         d: usize,
@@ -39,9 +39,7 @@ impl FieldEmbedding {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<Self> {
-        if d == 0 {
-            return Err(Error::config("FieldEmbedding::d", "at least 1", 0));
-        }
+        check_size("FieldEmbedding::d", d)?;
         Ok(Self {
             table: Embedding::new([space.n_ids(), d], Init::Normal { std: 0.01 }, update, rng, device),
             vectors: space.vector_dims().map(|dim| Linear::new(dim, d, rng, device)).collect(),

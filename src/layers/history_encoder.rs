@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::kernels;
 use crate::layers::time_first::{columns, last_rows, time_first, validity};
 use crate::layers::{
@@ -73,8 +73,9 @@ impl HistoryEncoderConfig {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<HistoryEncoder> {
-        if max_len == 0 {
-            return Err(Error::config("HistoryEncoder::max_len", "at least 1", 0));
+        check_size("HistoryEncoder::max_len", max_len)?;
+        if let Self::Gru { d_state } | Self::Lstm { d_state } = self {
+            check_size("HistoryEncoderConfig::d_state", d_state)?;
         }
         match self {
             Self::Pooling(pooling) => Ok(HistoryEncoder::Pooling(pooling.init(max_len, device)?)),
@@ -86,9 +87,6 @@ impl HistoryEncoderConfig {
                 let pooling = pooling.init(max_len, device)?;
                 let encoder = TransformerEncoder::new(n_blocks, block, pooling, rng, device)?;
                 Ok(HistoryEncoder::Transformer(encoder))
-            }
-            Self::Gru { d_state: 0 } | Self::Lstm { d_state: 0 } => {
-                Err(Error::config("HistoryEncoderConfig::d_state", "at least 1", 0))
             }
             Self::Gru { d_state } => {
                 let layer = Recurrent::new(RecurrentCell::Gru, d, d_state, rng, device);

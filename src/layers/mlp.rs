@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_size};
 use crate::layers::{Activation, BatchNorm, Dice, FieldVectors, LayerNorm, Linear, check_dropout, dropout};
 use crate::rng::Rng;
 
@@ -90,12 +90,10 @@ impl MlpConfig {
     /// Checks every range.
     ///
     /// # Errors
-    /// A width of 0, or a dropout outside [0, 1).
+    /// A width outside 1 to 2²⁰, or a dropout outside [0, 1).
     pub fn validate(&self) -> Result<()> {
-        if self.d_output == 0 || self.d_hidden.contains(&0) {
-            let widths = format!("{:?} → {}", self.d_hidden, self.d_output);
-            return Err(Error::config("MlpConfig::d_hidden", "widths of at least 1", widths));
-        }
+        self.d_hidden.iter().try_for_each(|&width| check_size("MlpConfig::d_hidden", width))?;
+        check_size("MlpConfig::d_output", self.d_output)?;
         check_dropout("MlpConfig::dropout", self.dropout)
     }
 

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 
 /// How a history of item vectors becomes one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,9 +35,7 @@ impl Pooling {
         if self.n_outputs() == 0 {
             return Err(Error::config("Pooling::n_scales", "at least 1", 0));
         }
-        if max_len == 0 {
-            return Err(Error::config("Pooling::max_len", "at least 1", 0));
-        }
+        check_size("Pooling::max_len", max_len)?;
         let n = self.n_outputs();
         let mut log_weights = vec![0f32; n * max_len];
         if let Self::Recency { n_scales } = self {

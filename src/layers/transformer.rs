@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_size};
 use crate::layers::{
     Activation, CausalSelfAttention, CausalSelfAttentionConfig, LayerNorm, Mlp, MlpConfig, SequenceLayout,
     dropout_add,
@@ -93,11 +93,9 @@ impl TransformerBlockConfig {
     /// Checks every range.
     ///
     /// # Errors
-    /// A width of 0, a number of heads that does not divide `d_model`, or a dropout outside [0, 1).
+    /// A width outside 1 to 2²⁰, a number of heads that does not divide `d_model`, or a dropout outside [0, 1).
     pub fn validate(&self) -> Result<()> {
-        if self.d_hidden == 0 {
-            return Err(Error::config("TransformerBlockConfig::d_hidden", "at least 1", 0));
-        }
+        check_size("TransformerBlockConfig::d_hidden", self.d_hidden)?;
         self.attention().validate()
     }
 

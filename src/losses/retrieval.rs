@@ -3,7 +3,7 @@ use std::fmt;
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::kernels;
 use crate::losses::{
     SharedCandidates, bpr, candidate_logits, gbce_beta, generalized_binary_cross_entropy,
@@ -134,7 +134,7 @@ impl RetrievalLoss {
     /// Checks every range.
     ///
     /// # Errors
-    /// No negatives where the loss needs at least one; hard negatives together with the symmetric loss, for
+    /// No negatives where the loss needs at least one, or more than 2²⁰; hard negatives together with the symmetric loss, for
     /// what is hard for a query is not what is hard for an item; a calibration t outside [0, 1].
     pub fn validate(&self) -> Result<()> {
         if let Self::InBatchSoftmax { symmetric, n_hard: Some(n_hard), .. } = *self
@@ -149,10 +149,9 @@ impl RetrievalLoss {
             return Err(Error::config("RetrievalLoss::t", "a number in [0, 1]", t));
         }
         let needs_none = matches!(self, Self::InBatchSoftmax { .. } | Self::FullSoftmax);
-        if needs_none || self.n_negatives() > 0 {
-            Ok(())
-        } else {
-            Err(Error::config("RetrievalLoss::n_negatives", "at least 1", 0))
+        match self.n_negatives() {
+            0 if needs_none => Ok(()),
+            n_negatives => check_size("RetrievalLoss::n_negatives", n_negatives),
         }
     }
 

@@ -46,6 +46,24 @@ fn evaluate_test(recaller: &dyn Recaller) -> Evaluation {
 }
 
 #[test]
+fn sizes_that_would_overflow_are_refused() {
+    const HUGE: usize = usize::MAX / 2 + 1;
+    let base = small(RetrievalLoss::FullSoftmax);
+    for (config, expected) in [
+        (SasrecConfig { d_model: HUGE, ..base.clone() }, "d_model: expected 1 to 1048576, found 9"),
+        (SasrecConfig { d_hidden: HUGE, ..base.clone() }, "d_hidden: expected 1 to 1048576, found 9"),
+        (SasrecConfig { max_len: HUGE, ..base.clone() }, "max_len: expected 1 to 1048576, found 9"),
+        (
+            SasrecConfig { loss: RetrievalLoss::Bpr { n_negatives: HUGE }, ..base },
+            "n_negatives: expected 1 to 1048576, found 9",
+        ),
+    ] {
+        let error = config.init(N_ITEMS, 1, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn every_loss_learns_what_follows() {
     let baseline = evaluate_test(&PopularityRecaller::fit(&split().train));
     let sampled = |log_q| RetrievalLoss::SampledSoftmax { n_negatives: 32, log_q };

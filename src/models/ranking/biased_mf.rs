@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Csr, Interactions};
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result, check_size};
 use crate::ids::{ItemId, UserId};
 use crate::kernels::{Factors, check_finite, dot, vectorized};
 use crate::pipeline::{Query, Ranker};
@@ -75,9 +75,7 @@ impl BiasedMfConfig {
     /// # Errors
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
-        if !(1..=1 << 20).contains(&self.n_factors) {
-            return Err(Error::config("BiasedMfConfig::n_factors", "1 to 1048576", self.n_factors));
-        }
+        check_size("BiasedMfConfig::n_factors", self.n_factors)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             let found = self.learning_rate;
             return Err(Error::config("BiasedMfConfig::learning_rate", "a positive number", found));

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Csr, Interactions};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::ids::{ItemFilter, ItemId, UserId};
 use crate::kernels::{Factors, check_finite, dot, vectorized};
 use crate::pipeline::{Candidate, Query, Recaller};
@@ -60,9 +60,7 @@ impl BprMfConfig {
     /// # Errors
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
-        if !(1..=1 << 20).contains(&self.n_factors) {
-            return Err(Error::config("BprMfConfig::n_factors", "1 to 1048576", self.n_factors));
-        }
+        check_size("BprMfConfig::n_factors", self.n_factors)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::config("BprMfConfig::learning_rate", "a positive number", self.learning_rate));
         }

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Csr, Interactions, UserItemMatrix};
-use crate::error::{Error, Location, Result};
+use crate::error::{Error, Location, Result, check_size};
 use crate::ids::{ItemFilter, ItemId};
 use crate::kernels::{Factors, LeastSquares, System, check_finite, gramian};
 use crate::pipeline::{Candidate, EmbeddingModel, Query, QueryEncoder, Recaller};
@@ -80,9 +80,7 @@ impl IalsConfig {
     /// # Errors
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
-        if !(1..=1 << 20).contains(&self.n_factors) {
-            return Err(Error::config("IalsConfig::n_factors", "1 to 1048576", self.n_factors));
-        }
+        check_size("IalsConfig::n_factors", self.n_factors)?;
         for (field, value) in [("IalsConfig::alpha", self.alpha), ("IalsConfig::lambda", self.lambda)] {
             if !(value.is_finite() && value > 0.0) {
                 return Err(Error::config(field, "a positive number", value));

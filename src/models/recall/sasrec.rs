@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::kernels;
 use crate::layers::{
     Activation, Embedding, Init, LayerNorm, NormPlacement, SequenceLayout, TableUpdate, TransformerBlock,
@@ -75,9 +75,7 @@ impl SasrecConfig {
     /// # Errors
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
-        if self.max_len == 0 {
-            return Err(Error::config("SasrecConfig::max_len", "at least 1", 0));
-        }
+        check_size("SasrecConfig::max_len", self.max_len)?;
         self.loss.validate()?;
         self.block().validate()
     }

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, check_size};
 use crate::features::{ItemFeatures, ItemVectors};
 use crate::ids::ItemId;
 use crate::layers::{
@@ -98,9 +98,7 @@ impl TwoTowerConfig {
         self.query_mlp.validate()?;
         self.item_mlp.validate()?;
         self.loss.validate()?;
-        if self.d_embedding == 0 {
-            return Err(Error::config("TwoTowerConfig::d_embedding", "at least 1", 0));
-        }
+        check_size("TwoTowerConfig::d_embedding", self.d_embedding)?;
         if self.query_mlp.d_output != self.item_mlp.d_output {
             let widths = format!("{} and {}", self.query_mlp.d_output, self.item_mlp.d_output);
             return Err(Error::config("TwoTowerConfig::item_mlp", "both towers to end in one width", widths));

@@ -29,7 +29,8 @@ use crate::error::{Error, Result};
 /// goes on as without (Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; Tarvainen & Valpola
 /// 2017, "Mean teachers are better role models", section 2). It begins as the weights after the first step, and δₜ =
 /// min(δ, t / (t + 10)) soon forgets them. Statistics that run along are averaged too. A step then costs what all weights cost,
-/// those of sparsely updated tables too; with as many steps in an epoch as 1 / (1 − δ) the average spans about an epoch.
+/// those of sparsely updated tables too; with as many steps in an epoch as 1 / (1 − δ) the average spans about an epoch. It is
+/// a [`Trainer`](super::Trainer)'s: a [`Stepper`](super::Stepper) gives the weights themselves.
 ///
 /// ```
 /// use recsys::training::{LearningRateSchedule, Optimizer, TrainingConfig};

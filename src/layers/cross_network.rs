@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_size};
 use crate::kernels;
 use crate::layers::{FieldVectors, Init, Linear};
 use crate::rng::Rng;
@@ -38,7 +38,7 @@ impl CrossNetwork {
     /// Fresh weights of `n_layers` layers over rows of width `d`.
     ///
     /// # Errors
-    /// A rank of 0.
+    /// A rank outside 1 to 2²⁰.
     pub fn new(cross: Cross, n_layers: usize, d: usize, rng: &mut Rng, device: &Device) -> Result<Self> {
         let (mut vectors, mut factors, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..n_layers {
@@ -49,8 +49,8 @@ impl CrossNetwork {
                         .push(Param::from_tensor(Tensor::cat(vec![w.clone(), w.zeros_like()], 0).detach()));
                 }
                 Cross::Matrix => matrices.push(Linear::new(d, d, rng, device)),
-                Cross::LowRank { rank: 0 } => return Err(Error::config("Cross::rank", "at least 1", 0)),
                 Cross::LowRank { rank } => {
+                    check_size("Cross::rank", rank)?;
                     let init = Init::Uniform { bound: (6.0 / (d + rank) as f64).sqrt() };
                     factors.push(init.param([d, rank], rng, device));
                     matrices.push(Linear::new(rank, d, rng, device));

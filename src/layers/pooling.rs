@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Result, check_size};
 
 /// How a history of item vectors becomes one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,11 +30,9 @@ impl Pooling {
     /// The pooling layer for histories of at most `max_len` items.
     ///
     /// # Errors
-    /// No scale, or no length.
+    /// A number of scales or a length outside 1 to 2²⁰.
     pub fn init(self, max_len: usize, device: &Device) -> Result<HistoryPooling> {
-        if self.n_outputs() == 0 {
-            return Err(Error::config("Pooling::n_scales", "at least 1", 0));
-        }
+        check_size("Pooling::n_scales", self.n_outputs())?;
         check_size("Pooling::max_len", max_len)?;
         let n = self.n_outputs();
         let mut log_weights = vec![0f32; n * max_len];

@@ -93,7 +93,7 @@ impl TargetAttention {
             let (shape, device) = (queries.dims(), queries.device());
             assert_eq!(shape[0], histories.len(), "a history for each query");
             let is_softmax = self.weights == AttentionWeights::Softmax;
-            let unit = kernels::ActivationUnit { layers, activation, is_softmax };
+            let unit = kernels::ActivationUnit::new(layers, activation, is_softmax);
             return Tensor::from_data(
                 TensorData::new(unit.forward(queries, keys, histories), shape),
                 &device,
@@ -175,7 +175,7 @@ fn softmax(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
 mod tests {
     use super::*;
     use crate::kernels::twin;
-    use crate::layers::read;
+    use crate::layers::{Activation, read};
 
     fn attention(weights: AttentionWeights) -> TargetAttention {
         let mlp = MlpConfig::new(1).with_hidden([5]);
@@ -264,6 +264,37 @@ mod tests {
             let gradients = y.square().sum().backward();
             [q, k].iter().flat_map(|x| read(x.grad(&gradients).unwrap()).unwrap()).collect()
         });
+    }
+
+    #[test]
+    fn inference_is_what_training_computes() {
+        let hidden: [&[usize]; 5] = [&[], &[1], &[5], &[40, 17], &[16, 3, 32]];
+        let lens = [2, 0, 13, 1, 6, 50, 11, 4];
+        let (d, n_keys) = (9, 60);
+        let histories: Vec<Range<usize>> =
+            lens.iter().enumerate().map(|(i, len)| i % 3..i % 3 + len).collect();
+        let (q, k) = (matrix(lens.len(), d, 1), matrix(n_keys, d, 2));
+        let rows: Vec<u32> = histories.iter().cloned().flatten().map(|row| row as u32).collect();
+        let of_histories = kernels::select_rows(k.clone(), id_tensor(&rows, &k.device()));
+        for (hidden, weights) in hidden
+            .iter()
+            .flat_map(|hidden| [AttentionWeights::Raw, AttentionWeights::Softmax].map(|w| (hidden, w)))
+        {
+            for activation in [Activation::Relu, Activation::Gelu] {
+                let mlp = MlpConfig::new(1).with_hidden(*hidden).with_activation(activation);
+                let layer =
+                    TargetAttention::new(d, &mlp, weights, &mut Rng::new(3), &Device::flex()).unwrap();
+                let found = read(layer.infer(q.clone(), k.clone(), &histories)).unwrap();
+                let layout = SequenceLayout::new(lens);
+                let expected = read(layer.forward(q.clone(), of_histories.clone(), &layout, None)).unwrap();
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        (found - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                        "{hidden:?} {weights:?} {activation:?}: {found}, not {expected}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn relu(x: f32) -> (f32, f32) {
 
 /// x Φ(x) and its slope Φ(x) + x φ(x).
 #[inline(always)]
-fn gelu(x: f32) -> (f32, f32) {
+pub(super) fn gelu(x: f32) -> (f32, f32) {
     let (cdf, density) = simd::normal(x);
     (x * cdf, x.mul_add(density, cdf))
 }

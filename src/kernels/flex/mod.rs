@@ -11,6 +11,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+mod activation_unit;
 mod adam;
 mod array;
 mod attention;
@@ -40,6 +41,7 @@ mod sequence_embedding;
 mod square;
 mod target_attention;
 
+pub(crate) use activation_unit::ActivationUnit;
 pub(crate) use adam::{Adam, AdamStep};
 pub(crate) use array::Array;
 pub(crate) use attention::CausalAttention;
@@ -64,7 +66,7 @@ pub(crate) use logistic_loss::LogisticLoss;
 pub(crate) use recurrence::Recurrence;
 pub(crate) use rows::{lazy_adam, rowwise_adagrad};
 pub(crate) use sequence_embedding::SequenceEmbedding;
-pub(crate) use target_attention::{ActivationUnit, QueryKeyProducts, WeightedSums};
+pub(crate) use target_attention::{QueryKeyProducts, WeightedSums};
 
 use super::{Activation, Bags, Mask, RecurrentCell, RepeatedColumns, SequenceLayout, simd};
 

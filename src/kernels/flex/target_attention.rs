@@ -1,12 +1,9 @@
 use std::ops::Range;
 
-use burn::tensor::Tensor;
-
-use super::matrix::{Matrix, MatrixMut};
-use super::{Activation, Array, Kernel, Linear, SequenceLayout, buffer, into_values, parallel, simd};
+use super::{Array, Kernel, SequenceLayout, buffer, parallel, simd};
 
 /// The least number of items in one part of the work.
-const PART: usize = 512;
+pub(super) const PART: usize = 512;
 
 /// [q, k, q ∘ k] for every item k of every history, with the query q of its history.
 #[derive(Debug)]
@@ -18,120 +15,6 @@ pub(crate) struct QueryKeyProducts {
 #[derive(Debug)]
 pub(crate) struct WeightedSums {
     pub(crate) layout: SequenceLayout,
-}
-
-/// The weight a(k, q) of an item k for a candidate q in inference: a perceptron over [q, k, q ∘ k], each with its items in
-/// the cache from the first layer to the sum.
-///
-/// The first layer is taken apart, [q, k, q ∘ k] W = q W_q + k W_k + (q ∘ k) W_p: what is of the candidate or of the item
-/// alone is computed once for each, whatever the number of pairs.
-#[derive(Debug)]
-pub(crate) struct ActivationUnit {
-    /// W and b of each layer.
-    pub(crate) layers: Vec<(Tensor<2>, Tensor<1>)>,
-    /// Behind all layers but the last.
-    pub(crate) activation: Activation,
-    /// Whether weights go through a softmax over each history.
-    pub(crate) is_softmax: bool,
-}
-
-impl ActivationUnit {
-    /// Σ_j a(k_j, q_i) k_j over the items j of `histories[i]` among all keys, `[n, d]` row-major.
-    pub(crate) fn forward(self, queries: Tensor<2>, keys: Tensor<2>, histories: &[Range<usize>]) -> Vec<f32> {
-        let [_, d] = queries.dims();
-        let (q, k) = (into_values(queries), into_values(keys));
-        let layers: Vec<(Vec<f32>, Vec<f32>)> =
-            self.layers.into_iter().map(|(w, b)| (into_values(w), into_values(b))).collect();
-        let (w, b) = &layers[0];
-        let width = b.len();
-        let part_of_w = |part: usize| Matrix::new(&w[part * d * width..][..d * width], d, width);
-        let times = |x: &[f32], w: Matrix<'_>| {
-            let mut y = buffer::take(x.len() / d * width);
-            parallel::rows(&mut y, width, PART, |rows, y| {
-                let x = Matrix::new(&x[rows.start * d..rows.end * d], rows.len(), d);
-                MatrixMut::new(y, rows.len(), width).set(x, w);
-            });
-            y
-        };
-        let mut of_queries = times(&q, part_of_w(0));
-        let of_keys = times(&k, part_of_w(1));
-        Linear(None).finish(b, &mut of_queries, &mut []);
-
-        let activation_behind = |l: usize| (l + 1 < layers.len()).then_some(self.activation);
-        let mut y = buffer::take(q.len());
-        let mut rest = &mut y[..];
-        let mut tasks = Vec::new();
-        for part in SequenceLayout::new(histories.iter().map(ExactSizeIterator::len)).parts(PART) {
-            let (of_part, after) = rest.split_at_mut(part.len() * d);
-            rest = after;
-            tasks.push((part, of_part));
-        }
-        parallel::each(tasks, |(part, y)| {
-            let n_pairs: usize = part.clone().map(|i| histories[i].len()).sum();
-            let (mut x, mut hidden) = (buffer::take(n_pairs * d), buffer::take(n_pairs * width));
-            let mut start = 0;
-            for i in part.clone() {
-                let Range { start: first, end } = histories[i];
-                let k = &k[first * d..end * d];
-                multiply_rows(&q[i * d..][..d], k, &mut x[start * d..][..k.len()]);
-                hidden[start * width..][..(end - first) * width]
-                    .copy_from_slice(&of_keys[first * width..end * width]);
-                start += end - first;
-            }
-            MatrixMut::new(&mut hidden, n_pairs, width).add(Matrix::new(&x, n_pairs, d), part_of_w(2));
-            let mut rest = &mut hidden[..];
-            for i in part.clone() {
-                let (of_history, after) = std::mem::take(&mut rest).split_at_mut(histories[i].len() * width);
-                rest = after;
-                Linear(activation_behind(0)).finish(&of_queries[i * width..][..width], of_history, &mut []);
-            }
-            buffer::give(std::mem::replace(&mut x, hidden));
-            for (l, (w, b)) in layers.iter().enumerate().skip(1) {
-                let (d_input, d_output) = (layers[l - 1].1.len(), b.len());
-                let mut y = buffer::take(n_pairs * d_output);
-                MatrixMut::new(&mut y, n_pairs, d_output)
-                    .set(Matrix::new(&x, n_pairs, d_input), Matrix::new(w, d_input, d_output));
-                Linear(activation_behind(l)).finish(b, &mut y, &mut []);
-                buffer::give(std::mem::replace(&mut x, y));
-            }
-            let mut weights = &mut x[..];
-            for (i, y) in part.zip(y.chunks_exact_mut(d)) {
-                let (of_history, after) = std::mem::take(&mut weights).split_at_mut(histories[i].len());
-                weights = after;
-                let k = &k[histories[i].start * d..histories[i].end * d];
-                weigh_rows(of_history, k, self.is_softmax, y);
-            }
-            buffer::give(x);
-        });
-        [q, k, of_queries, of_keys].into_iter().for_each(buffer::give);
-        y
-    }
-}
-
-/// y ← q ∘ k for every row k.
-fn multiply_rows(q: &[f32], k: &[f32], y: &mut [f32]) {
-    simd::vectorized(
-        #[inline(always)]
-        move || {
-            for (y, k) in y.chunks_exact_mut(q.len()).zip(k.chunks_exact(q.len())) {
-                y.iter_mut().zip(q.iter().zip(k)).for_each(|(y, (q, k))| *y = q * k);
-            }
-        },
-    );
-}
-
-/// y ← Σ_j w_j k_j over the rows k, the weights w taken through a softmax before if told so.
-fn weigh_rows(weights: &mut [f32], k: &[f32], is_softmax: bool, y: &mut [f32]) {
-    simd::vectorized(
-        #[inline(always)]
-        move || {
-            let sum = if is_softmax { simd::exp_sum(weights, simd::max(weights)) } else { 1.0 };
-            y.fill(0.0);
-            for (weight, k) in weights.iter().zip(k.chunks_exact(y.len())) {
-                simd::axpy(y, weight / sum, k);
-            }
-        },
-    );
 }
 
 /// `f` of every part of the histories, with what of two outputs is theirs: of one with `width` numbers for each history

@@ -1,104 +1,86 @@
 use std::fmt;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Flex, TensorData, TensorMetadata};
-use burn::tensor::DType;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{DType, Shape};
 
 use super::buffer;
 
-/// A contiguous float32 tensor of the Flex backend, shared with the graph. The last owner of a large one
-/// lays its buffer by for reuse.
+/// A contiguous float32 tensor of the Flex backend, shared with the graph.
 #[derive(Clone)]
-pub(crate) struct Array {
-    tensor: Option<FloatTensor<Flex>>,
-}
+pub(crate) struct Array(FloatTensor<Flex>);
 
 impl Array {
     /// These numbers, row-major.
-    pub(crate) fn new<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Self {
-        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, shape)))
+    pub(crate) fn new(values: Vec<f32>, shape: impl Into<Shape>) -> Self {
+        Self(FloatTensor::<Flex>::from_data(buffer::tensor_data(values, shape)))
     }
 
     pub(super) fn from_tensor(tensor: FloatTensor<Flex>) -> Self {
         assert_eq!(tensor.dtype(), DType::F32, "a fused kernel takes float32");
         if tensor.as_slice::<f32>().is_some() {
-            return Self { tensor: Some(tensor) };
+            return Self(tensor);
         }
         match copied_rows(&tensor) {
-            Some(values) => Self::new(values, tensor.shape().dims::<2>()),
-            None => Self { tensor: Some(tensor.to_contiguous()) },
+            Some(values) => Self::new(values, tensor.shape()),
+            None => Self(tensor.to_contiguous()),
         }
     }
 
-    pub(super) fn into_tensor(mut self) -> FloatTensor<Flex> {
-        self.tensor.take().unwrap_or_else(|| unreachable!("present until dropped"))
-    }
-
-    fn tensor(&self) -> &FloatTensor<Flex> {
-        self.tensor.as_ref().unwrap_or_else(|| unreachable!("present until dropped"))
+    pub(super) fn into_tensor(self) -> FloatTensor<Flex> {
+        self.0
     }
 
     /// The numbers, row-major.
     pub(crate) fn values(&self) -> &[f32] {
-        self.tensor().as_slice().unwrap_or_else(|| unreachable!("contiguous since made"))
+        self.0.as_slice().unwrap_or_else(|| unreachable!("contiguous since made"))
     }
 
     /// The numbers in a buffer of one's own: this one if nobody shares it, else a copy.
-    pub(crate) fn into_values(mut self) -> Vec<f32> {
-        match self.take_unshared() {
+    pub(crate) fn into_values(self) -> Vec<f32> {
+        if !self.0.is_unique() {
+            let mut copy = buffer::take(self.values().len());
+            copy.copy_from_slice(self.values());
+            return copy;
+        }
+        let (shape, dtype) = (self.0.shape(), self.0.dtype());
+        match self.0.into_data().try_into_vec() {
             Ok(values) => values,
-            Err(array) => {
-                let mut copy = buffer::take(array.values().len());
-                copy.copy_from_slice(array.values());
-                copy
-            }
+            Err(error) => unreachable!("{dtype:?} of shape {shape:?} is float32: {error:?}"),
         }
     }
 
     /// # Panics
     /// If the tensor has another rank.
     pub(crate) fn shape<const D: usize>(&self) -> [usize; D] {
-        self.tensor().shape().dims()
+        self.0.shape().dims()
     }
 
     /// The width of a row: the last dimension.
     pub(crate) fn width(&self) -> usize {
-        self.tensor().shape().iter().next_back().copied().unwrap_or(1)
+        self.0.shape().iter().next_back().copied().unwrap_or(1)
     }
 
     /// The numbers changed in place, or in a copy if somebody else shares them.
     pub(crate) fn map(self, f: impl FnOnce(&mut [f32])) -> Self {
-        let shape = self.tensor().shape();
+        let shape = self.0.shape();
         let mut values = self.into_values();
         f(&mut values);
-        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, shape)))
+        Self::new(values, shape)
     }
 
     /// Other numbers in this shape.
     pub(crate) fn with_values(&self, values: Vec<f32>) -> Self {
-        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, self.tensor().shape())))
+        Self::new(values, self.0.shape())
     }
 
     /// Other numbers in as many rows, of another width.
     pub(crate) fn with_rows(&self, width: usize, values: Vec<f32>) -> Self {
-        let mut shape = self.tensor().shape();
+        let mut shape = self.0.shape();
         if let Some(last) = shape.iter_mut().next_back() {
             *last = width;
         }
-        Self::from_tensor(FloatTensor::<Flex>::from_data(TensorData::new(values, shape)))
-    }
-
-    fn take_unshared(&mut self) -> Result<Vec<f32>, &Self> {
-        if self.tensor().is_unique()
-            && let Some(tensor) = self.tensor.take()
-        {
-            let (shape, dtype) = (tensor.shape(), tensor.dtype());
-            match tensor.into_data().try_into_vec::<f32>() {
-                Ok(values) => return Ok(values),
-                Err(error) => unreachable!("{dtype:?} of shape {shape:?} is float32: {error:?}"),
-            }
-        }
-        Err(self)
+        Self::new(values, shape)
     }
 }
 
@@ -114,18 +96,8 @@ fn copied_rows(tensor: &FloatTensor<Flex>) -> Option<Vec<f32>> {
     Some(values)
 }
 
-impl Drop for Array {
-    fn drop(&mut self) {
-        if self.tensor.is_some()
-            && let Ok(values) = self.take_unshared()
-        {
-            buffer::give(values);
-        }
-    }
-}
-
 impl fmt::Debug for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Array{:?}", self.tensor().shape())
+        write!(f, "Array{:?}", self.0.shape())
     }
 }

@@ -1,8 +1,15 @@
 //! Buffers that outlive a step. A training step asks for the same sizes again and again; given back to the
 //! system in between, every page of them is mapped and cleared anew, which costs as much as the arithmetic.
+#![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::NonNull;
+use std::slice;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use burn::tensor::{AllocationProperty, Bytes, DType, Shape, TensorData};
+use burn_std::{AccessError, AccessPolicy, AllocationController};
 
 /// Smaller buffers are left to the allocator, which keeps them at hand itself.
 const MIN_LEN: usize = 8 * 1024;
@@ -55,6 +62,54 @@ pub(crate) fn give(buffer: Vec<f32>) {
     }
 }
 
+/// A tensor of these numbers, whose buffer comes back for the next [`take`] when its last owner lets it go, be it ours or
+/// Burn's.
+pub(super) fn tensor_data(values: Vec<f32>, shape: impl Into<Shape>) -> TensorData {
+    if values.capacity() < MIN_LEN {
+        return TensorData::new(values, shape);
+    }
+    let n_bytes = size_of_val(&values[..]);
+    // SAFETY: the first `n_bytes` of the buffer are the numbers.
+    let bytes = unsafe { Bytes::from_controller(Box::new(Kept(values)), n_bytes) };
+    TensorData::from_bytes(bytes, shape, DType::F32)
+}
+
+/// A buffer that is given back when it is dropped.
+struct Kept(Vec<f32>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        give(std::mem::take(&mut self.0));
+    }
+}
+
+impl AllocationController for Kept {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Native
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let n_bytes = self.0.capacity() * size_of::<f32>();
+        // SAFETY: so many bytes are allocated there, they live as long as `self`, and any may be uninitialised.
+        Ok(unsafe { slice::from_raw_parts(self.0.as_ptr().cast(), n_bytes) })
+    }
+
+    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let n_bytes = self.0.capacity() * size_of::<f32>();
+        // SAFETY: as above, and the caller writes nothing but initialised bytes, of which any four are a number.
+        Ok(unsafe { slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), n_bytes) })
+    }
+
+    /// The buffer was allocated by a `Vec<f32>`, with what `alloc_align` and the length of `memory` say.
+    fn try_detach(&mut self) -> Option<NonNull<u8>> {
+        NonNull::new(ManuallyDrop::new(std::mem::take(&mut self.0)).as_mut_ptr().cast())
+    }
+}
+
 /// Returns all idle buffers to the allocator.
 pub(crate) fn clear() {
     std::mem::take(&mut *idle());
@@ -103,6 +158,33 @@ mod tests {
             idle.give(Vec::with_capacity(MAX_IDLE / 4));
         }
         assert_eq!(idle.total, MAX_IDLE);
+    }
+
+    #[test]
+    fn the_numbers_of_a_tensor_are_its_own_and_its_buffer_comes_out_whole() {
+        let mut values = Vec::with_capacity(2 * MIN_LEN);
+        values.extend((0..MIN_LEN + 7).map(|i| i as f32));
+        let (address, expected) = (values.as_ptr(), values.clone());
+        let data = tensor_data(values, [MIN_LEN + 7]);
+        let copy = data.clone();
+        assert_eq!(data.as_slice::<f32>().unwrap(), expected);
+        let found: Vec<f32> = data.try_into_vec().unwrap();
+        assert_eq!((found.as_ptr(), found.capacity()), (address, 2 * MIN_LEN));
+        assert_eq!((&found, copy.as_slice::<f32>().unwrap()), (&expected, &expected[..]));
+    }
+
+    #[test]
+    fn a_buffer_comes_back_when_its_tensor_goes() {
+        // Of a size that no other test asks for.
+        let (len, is_idle) = (1_234_567, |address| {
+            idle().by_capacity.values().flatten().any(|buffer| buffer.as_ptr() == address)
+        });
+        let values = vec![1.0; len];
+        let address = values.as_ptr();
+        let data = tensor_data(values, [len]);
+        assert!(!is_idle(address));
+        drop(data);
+        assert!(is_idle(address));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
 use super::buffer;
 
@@ -11,7 +11,7 @@ pub(crate) fn in_place<const D: usize, const N: usize>(
     let mut arrays = tensors.map(|tensor| (tensor.device(), tensor.shape(), into_values(tensor)));
     f(arrays.each_mut().map(|(_, _, values)| &mut values[..]));
     arrays.map(|(device, shape, values)| {
-        Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32))
+        Tensor::from_data(buffer::tensor_data(values, shape), (&device, DType::F32))
     })
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn recycle(values: Vec<f32>) {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
 

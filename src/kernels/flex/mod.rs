@@ -6,8 +6,9 @@
 //!
 //! - Parts are fixed by the size of the work and summed in their order (`parallel.rs`): the number of
 //!   threads never changes a bit.
-//! - Large buffers are reused from step to step (`buffer.rs`).
-//! - `unsafe` stands in `matrix.rs` alone, behind functions that check every length.
+//! - Large buffers are reused from step to step (`buffer.rs`), whoever lets go of the tensor that held one.
+//! - `unsafe` stands in `matrix.rs`, behind functions that check every length, and in `buffer.rs`, where Burn's tensors are
+//!   lent buffers.
 
 use burn::tensor::{Int, Tensor};
 

@@ -83,7 +83,7 @@ impl TargetAttention {
     /// - output: `[n, d]`
     ///
     /// # Panics
-    /// If there is another number of histories than queries, or one beyond the keys.
+    /// If there is another number of histories than queries, one beyond the keys, or vectors of another width.
     pub fn infer(&self, queries: Tensor<2>, keys: Tensor<2>, histories: &[Range<usize>]) -> Tensor<2> {
         #[cfg(feature = "flex")]
         if kernels::fused(&keys)

@@ -69,6 +69,7 @@ impl ActivationUnit {
         histories: &[Range<usize>],
     ) -> Vec<f32> {
         let d = self.of_query.d_input;
+        assert_eq!([queries.dims()[1], keys.dims()[1]], [d, d], "queries and keys of the unit's width");
         let (q, k) = (into_values(queries), into_values(keys));
         let mut y = vec![0.0; q.len()];
         let mut rest = &mut y[..];

@@ -104,6 +104,12 @@ struct Args {
     /// What is made of the attention of din and din-dcn to past films
     #[arg(long, value_enum, default_value = "sum")]
     attention: Attention,
+    /// Tell din and din-dcn the places of past films, counted from the newest
+    #[arg(long)]
+    positions: bool,
+    /// Use Dice in the place of ReLU in din and din-dcn
+    #[arg(long)]
+    dice: bool,
     /// Update only the rows of the tables that a batch names: for very many ids
     #[arg(long)]
     sparse: bool,
@@ -356,6 +362,7 @@ impl Args {
                 let config = DinConfig {
                     d_embedding,
                     weights,
+                    positions: self.positions,
                     mlp,
                     cross,
                     dropout,
@@ -363,6 +370,7 @@ impl Args {
                     objective,
                     ..DinConfig::default()
                 };
+                let config = if self.dice { config.with_dice() } else { config };
                 self.fit_and(model, config, data, device, |din| show_attention(din, data))
             }
             ModelName::Bst => {

@@ -99,11 +99,16 @@ impl Lessons {
         Ok(trained)
     }
 
-    /// The settings of DIN.
+    /// The settings of DIN: what a user did last tells most of what comes next.
     pub fn din(&self) -> DinConfig {
-        let attention = MlpConfig::new(1).with_hidden([32, 16]);
-        let mlp = MlpConfig::new(128).with_hidden([256]).with_dropout(DROPOUT);
-        DinConfig { objective: self.objective(), attention, mlp, dropout: DROPOUT, ..DinConfig::default() }
+        DinConfig {
+            attention: MlpConfig::new(1).with_hidden([32, 16]),
+            positions: true,
+            mlp: MlpConfig::new(128).with_hidden([256]).with_dropout(DROPOUT),
+            dropout: DROPOUT,
+            objective: self.objective(),
+            ..DinConfig::default()
+        }
     }
 
     /// The positive among its negatives.

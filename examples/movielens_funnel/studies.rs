@@ -27,7 +27,7 @@ pub enum Study {
     HistoryLength,
     /// The width of the sequence channel
     EmbeddingDim,
-    /// The attention of DIN: what is made of its weights, and its activation
+    /// The attention of DIN: what is made of its weights, its activation, and positions
     Attention,
     /// Each channel, the fusion and the funnel for users with short and with long histories
     ColdHot,
@@ -147,13 +147,17 @@ impl Studied<'_> {
         let mut table =
             Table::new("DIN as the only ranker behind recall, by its attention", ["attention", "recall@10"]);
         let Some(lessons) = &self.lessons else { return Ok(table) };
-        for (weights, how) in [(AttentionWeights::Raw, "sum"), (AttentionWeights::Softmax, "softmax")] {
-            let relu = DinConfig { weights, ..lessons.din() };
-            for (config, activation) in [(relu.clone(), "ReLU"), (relu.with_dice(), "Dice")] {
-                let ranker = lessons.fit(&config, LEARNING_RATE, self.bench)?;
-                let measured = Measured::new("din", &ranker, &self.recalled, self.bench)?;
-                table.push([format!("{how}, {activation}"), estimate(&measured.stage().recall)]);
-            }
+        let din = lessons.din();
+        let variants = [
+            ("as in the funnel: a sum, ReLU, positions", din.clone()),
+            ("softmax", DinConfig { weights: AttentionWeights::Softmax, ..din.clone() }),
+            ("Dice", din.clone().with_dice()),
+            ("no positions", DinConfig { positions: false, ..din }),
+        ];
+        for (name, config) in variants {
+            let ranker = lessons.fit(&config, LEARNING_RATE, self.bench)?;
+            let measured = Measured::new("din", &ranker, &self.recalled, self.bench)?;
+            table.push([name.to_owned(), estimate(&measured.stage().recall)]);
         }
         Ok(table)
     }

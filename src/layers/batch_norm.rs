@@ -99,6 +99,17 @@ impl BatchStatistics {
         kernels::Array::new(moments, [2, d])
     }
 
+    /// x̂ in inference, of each feature its scale 1 / √(Var + ε) and shift −E / √(Var + ε).
+    #[cfg(feature = "flex")]
+    pub(super) fn scale_and_shift(&self) -> (Vec<f32>, Vec<f32>) {
+        let [mean, variance] =
+            [&self.mean, &self.variance].map(|state| kernels::into_values(state.value().inner()));
+        let scale: Vec<f32> =
+            variance.iter().map(|variance| 1.0 / (variance + self.epsilon as f32).sqrt()).collect();
+        let shift = mean.iter().zip(&scale).map(|(mean, scale)| -mean * scale).collect();
+        (scale, shift)
+    }
+
     /// ε
     #[cfg(feature = "flex")]
     pub(super) fn epsilon(&self) -> f64 {

@@ -38,6 +38,14 @@ impl Dice {
     pub fn forward(&self, x: Tensor<2>, in_training: bool) -> Tensor<2> {
         dice(x, self.alpha.val(), &self.statistics, in_training)
     }
+
+    /// What [`forward`](Self::forward) does in inference, in numbers.
+    #[cfg(feature = "flex")]
+    pub(super) fn in_inference(&self) -> kernels::Nonlinearity {
+        let alpha = kernels::into_values(self.alpha.val().inner());
+        let (scale, shift) = self.statistics.scale_and_shift();
+        kernels::Nonlinearity::Dice { alpha, scale, shift }
+    }
 }
 
 /// [`Dice`] with this α: s (α + (1 − α) p(s)).
@@ -86,6 +94,27 @@ mod tests {
                 (0..n * d).map(y).collect()
             },
         );
+    }
+
+    #[test]
+    fn its_numbers_in_inference_are_those_of_its_forward() {
+        let (n, d) = (9, 4);
+        let device = Device::flex();
+        let input = |seed| Tensor::<1>::from_floats(&twin::normal(n * d, seed)[..], &device).reshape([n, d]);
+        let layer = Dice {
+            alpha: Param::from_tensor(Tensor::from_floats([0.0, 0.3, -0.5, 1.0], &device)),
+            statistics: BatchStatistics::new(d, 1e-8, &device),
+        };
+        layer.forward(input(1).add_scalar(2.0), true);
+        let kernels::Nonlinearity::Dice { alpha, scale, shift } = layer.in_inference() else {
+            panic!("Dice is not plain")
+        };
+        let s = read(input(2)).unwrap();
+        for (i, found) in read(layer.forward(input(2), false)).unwrap().into_iter().enumerate() {
+            let (s, unit) = (s[i], i % d);
+            let p = 1.0 / (1.0 + (-s * scale[unit] - shift[unit]).exp());
+            assert!((found - s * (alpha[unit] + (1.0 - alpha[unit]) * p)).abs() < 1e-6);
+        }
     }
 
     #[test]

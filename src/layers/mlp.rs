@@ -3,6 +3,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, check_size};
+#[cfg(feature = "flex")]
+use crate::kernels;
 use crate::layers::{Activation, BatchNorm, Dice, FieldVectors, LayerNorm, Linear, check_dropout, dropout};
 use crate::rng::Rng;
 
@@ -175,13 +177,17 @@ impl Mlp {
         x.values()
     }
 
-    /// W and b of each layer and the activation behind all but the last, if that is all there is in inference.
+    /// Each layer with what is behind it in inference, if that knows no other unit.
     #[cfg(feature = "flex")]
-    pub(super) fn plain_layers(&self) -> Option<(Vec<(Tensor<2>, Tensor<1>)>, Activation)> {
-        let n_norms = self.layer_norms.len() + self.batch_norms.len() + self.dices.len();
-        let is_plain = n_norms == 0 && self.n_activated + 1 == self.layers.len();
-        let layers = || self.layers.iter().map(|layer| (layer.weight.val(), layer.bias.val())).collect();
-        is_plain.then(|| (layers(), self.activation))
+    pub(super) fn layers_in_inference(&self) -> Option<Vec<kernels::LinearLayer>> {
+        let layers = self.layers.iter().enumerate().map(|(l, layer)| {
+            let behind = || match self.dices.get(l) {
+                Some(dice) => dice.in_inference(),
+                None => kernels::Nonlinearity::Plain(self.activation),
+            };
+            (layer.weight.val(), layer.bias.val(), (l < self.n_activated).then(behind))
+        });
+        (self.layer_norms.is_empty() && self.batch_norms.is_empty()).then(|| layers.collect())
     }
 
     /// Layer `l` with its norm and activation.

@@ -52,30 +52,8 @@ impl TargetAttention {
         Ok(Self { mlp: mlp.init(3 * d, rng, device)?, weights })
     }
 
-    /// The part of each history that matters for its candidate; 0 for an empty history.
-    ///
-    /// # Shapes
-    /// - queries: q, one for each history, `[n, d]`
-    /// - keys: k, the items of all histories, `[layout.n_rows(), d]`
-    /// - output: `[n, d]`
-    ///
-    /// # Panics
-    /// If `layout` is of another number of histories or items.
-    pub fn forward(
-        &self,
-        queries: Tensor<2>,
-        keys: Tensor<2>,
-        layout: &SequenceLayout,
-        rng: Option<&mut Rng>,
-    ) -> Tensor<2> {
-        if layout.n_rows() == 0 {
-            return queries.zeros_like();
-        }
-        let weights = self.weights(queries, keys.clone(), layout, rng);
-        weighted_sums(weights, keys, layout)
-    }
-
-    /// As [`forward`](Self::forward) in inference, of histories that may share items: each is a range of the keys.
+    /// The part of each history that matters for its candidate; 0 for an empty history. Histories may share items: each is
+    /// a range of the keys.
     ///
     /// # Shapes
     /// - queries: q, one for each history, `[n, d]`
@@ -84,35 +62,49 @@ impl TargetAttention {
     ///
     /// # Panics
     /// If there is another number of histories than queries, one beyond the keys, or vectors of another width.
-    pub fn infer(&self, queries: Tensor<2>, keys: Tensor<2>, histories: &[Range<usize>]) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        queries: Tensor<2>,
+        keys: Tensor<2>,
+        histories: &[Range<usize>],
+        rng: Option<&mut Rng>,
+    ) -> Tensor<2> {
         #[cfg(feature = "flex")]
-        if kernels::fused(&keys)
+        if rng.is_none()
+            && kernels::fused(&keys)
             && !queries.is_autodiff()
-            && let Some((layers, activation)) = self.mlp.plain_layers()
+            && let Some(layers) = self.mlp.layers_in_inference()
         {
             let (shape, device) = (queries.dims(), queries.device());
             assert_eq!(shape[0], histories.len(), "a history for each query");
             let is_softmax = self.weights == AttentionWeights::Softmax;
-            let unit = kernels::ActivationUnit::new(layers, activation, is_softmax);
+            let unit = kernels::ActivationUnit::new(layers, is_softmax);
             return Tensor::from_data(
                 TensorData::new(unit.forward(queries, keys, histories), shape),
                 &device,
             );
         }
-        let layout = SequenceLayout::new(histories.iter().map(ExactSizeIterator::len));
-        let rows: Vec<u32> = histories.iter().cloned().flatten().map(|row| row as u32).collect();
-        let keys = kernels::select_rows(keys.clone(), id_tensor(&rows, &keys.device()));
-        self.forward(queries, keys, &layout, None)
+        let (keys, layout) = unshared(keys, histories);
+        if layout.n_rows() == 0 {
+            return queries.zeros_like();
+        }
+        let weights = self.weights_of(queries, keys.clone(), &layout, rng);
+        weighted_sums(weights, keys, &layout)
     }
 
-    /// The weight of each item of each history, of which there is at least one.
+    /// a(k, q) in inference, of each item of each history, of which there is at least one.
     ///
     /// # Shapes
-    /// As [`forward`](Self::forward), with the output `[layout.n_rows(), 1]`
+    /// As [`forward`](Self::forward), with an output of one number for each item of each history, `[Σ len, 1]`
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    pub fn weights(
+    pub fn weights(&self, queries: Tensor<2>, keys: Tensor<2>, histories: &[Range<usize>]) -> Tensor<2> {
+        let (keys, layout) = unshared(keys, histories);
+        self.weights_of(queries, keys, &layout, None)
+    }
+
+    fn weights_of(
         &self,
         queries: Tensor<2>,
         keys: Tensor<2>,
@@ -125,6 +117,16 @@ impl TargetAttention {
             AttentionWeights::Softmax => softmax(weights, layout),
         }
     }
+}
+
+/// The keys of every history, one history behind another.
+fn unshared(keys: Tensor<2>, histories: &[Range<usize>]) -> (Tensor<2>, SequenceLayout) {
+    let layout = SequenceLayout::new(histories.iter().map(ExactSizeIterator::len));
+    if layout.n_rows() == 0 || layout.iter().eq(histories.iter().cloned()) {
+        return (keys, layout);
+    }
+    let rows: Vec<u32> = histories.iter().cloned().flatten().map(|row| row as u32).collect();
+    (kernels::select_rows(keys.clone(), id_tensor(&rows, &keys.device())), layout)
 }
 
 /// [q, k, q ∘ k] for every item k of every history, with the query q of its history, `[layout.n_rows(), 3 d]`.
@@ -175,7 +177,7 @@ fn softmax(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
 mod tests {
     use super::*;
     use crate::kernels::twin;
-    use crate::layers::{Activation, read};
+    use crate::layers::{Activation, HiddenNorm, read};
 
     fn attention(weights: AttentionWeights) -> TargetAttention {
         let mlp = MlpConfig::new(1).with_hidden([5]);
@@ -188,17 +190,18 @@ mod tests {
 
     #[test]
     fn each_history_is_weighed_for_its_own_candidate() {
-        let layout = SequenceLayout::new([2, 0, 3]);
+        let histories = [0..2, 2..2, 2..5];
         for weights in [AttentionWeights::Raw, AttentionWeights::Softmax] {
             let layer = attention(weights);
             let (q, k) = (matrix(3, 3, 1), matrix(5, 3, 2));
-            let found = read(layer.forward(q.clone(), k.clone(), &layout, None)).unwrap();
+            let found = read(layer.forward(q.clone(), k.clone(), &histories, None)).unwrap();
             assert_eq!(found[3..6], [0.0; 3]);
-            for (history, rows) in [(0, 0..2), (2, 2..5)] {
+            for (history, rows) in histories.iter().cloned().enumerate().filter(|(_, rows)| !rows.is_empty())
+            {
                 let q = q.clone().narrow(0, history, 1);
                 let k = k.clone().narrow(0, rows.start, rows.len());
-                let alone = SequenceLayout::new([rows.len()]);
-                let weights = read(layer.weights(q.clone(), k.clone(), &alone, None)).unwrap();
+                let alone = [0..rows.len()];
+                let weights = read(layer.weights(q.clone(), k.clone(), &alone)).unwrap();
                 let (k, alone) = (read(k.clone()).unwrap(), read(layer.forward(q, k, &alone, None)).unwrap());
                 for j in 0..3 {
                     let expected: f32 =
@@ -274,23 +277,25 @@ mod tests {
         let histories: Vec<Range<usize>> =
             lens.iter().enumerate().map(|(i, len)| i % 3..i % 3 + len).collect();
         let (q, k) = (matrix(lens.len(), d, 1), matrix(n_keys, d, 2));
-        let rows: Vec<u32> = histories.iter().cloned().flatten().map(|row| row as u32).collect();
-        let of_histories = kernels::select_rows(k.clone(), id_tensor(&rows, &k.device()));
         for (hidden, weights) in hidden
             .iter()
             .flat_map(|hidden| [AttentionWeights::Raw, AttentionWeights::Softmax].map(|w| (hidden, w)))
         {
-            for activation in [Activation::Relu, Activation::Gelu] {
-                let mlp = MlpConfig::new(1).with_hidden(*hidden).with_activation(activation);
-                let layer =
-                    TargetAttention::new(d, &mlp, weights, &mut Rng::new(3), &Device::flex()).unwrap();
-                let found = read(layer.infer(q.clone(), k.clone(), &histories)).unwrap();
-                let layout = SequenceLayout::new(lens);
-                let expected = read(layer.forward(q.clone(), of_histories.clone(), &layout, None)).unwrap();
+            let plain = |activation| MlpConfig::new(1).with_activation(activation);
+            let dice = plain(Activation::Relu).with_norm(HiddenNorm::Dice);
+            for mlp in [plain(Activation::Relu), plain(Activation::Gelu), dice] {
+                let (mlp, rng) = (mlp.with_hidden(*hidden), &mut Rng::new(3));
+                let layer = TargetAttention::new(d, &mlp, weights, rng, &Device::flex()).unwrap();
+                // So that Dice knows other statistics than its first.
+                layer.forward(q.clone(), k.clone(), &histories, Some(rng));
+                let found = read(layer.forward(q.clone(), k.clone(), &histories, None)).unwrap();
+                let (of_histories, layout) = unshared(k.clone(), &histories);
+                let weights = layer.weights(q.clone(), k.clone(), &histories);
+                let expected = read(weighted_sums(weights, of_histories, &layout)).unwrap();
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!(
                         (found - expected).abs() < 1e-5 * expected.abs().max(1.0),
-                        "{hidden:?} {weights:?} {activation:?}: {found}, not {expected}"
+                        "{mlp:?}: {found}, not {expected}"
                     );
                 }
             }
@@ -298,14 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn what_histories_share_has_the_gradient_of_all() {
+        let mlp = MlpConfig::new(1).with_hidden([5]);
+        let device = Device::flex().autodiff();
+        let layer = TargetAttention::new(3, &mlp, AttentionWeights::Raw, &mut Rng::new(1), &device).unwrap();
+        let leaf = |n: usize, seed| {
+            Tensor::<2>::from_data(TensorData::new(twin::normal(n * 3, seed), [n, 3]), &device).require_grad()
+        };
+        let gradient = |histories: &[Range<usize>], n_keys: usize| {
+            let (q, k) = (leaf(2, 1), leaf(5, 2));
+            let keys = Tensor::cat(vec![k.clone(); n_keys / 5], 0);
+            let y = layer.forward(q, keys, histories, Some(&mut Rng::new(1)));
+            read(k.grad(&y.square().sum().backward()).unwrap()).unwrap()
+        };
+        let (shared, apart) = (gradient(&[0..4, 1..5], 5), gradient(&[0..4, 6..10], 10));
+        assert!(shared.iter().zip(&apart).all(|(shared, apart)| (shared - apart).abs() < 1e-5));
+    }
+
+    #[test]
     fn without_items_all_is_zero() {
         let layer = attention(AttentionWeights::Softmax);
-        let found = layer.forward(
-            matrix(2, 3, 1),
-            Tensor::zeros([0, 3], &Device::flex()),
-            &SequenceLayout::new([0, 0]),
-            None,
-        );
+        let found =
+            layer.forward(matrix(2, 3, 1), Tensor::zeros([0, 3], &Device::flex()), &[0..0, 0..0], None);
         assert_eq!(read(found).unwrap(), [0.0; 6]);
     }
 }

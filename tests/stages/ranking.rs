@@ -229,6 +229,32 @@ fn a_task_of_weight_zero_teaches_nothing() {
     assert!(fit(model(&[]), &checkerboard()[0]).is_err(), "rows with one label");
 }
 
+/// Every user did the same four things in an order of their own, and likes the two that they did last.
+#[test]
+fn the_order_of_a_history_tells_whoever_knows_positions() {
+    let space = FeatureSpace::default().with_field("item", 4).unwrap();
+    let mut rows = EncodedRows::new(space.with_history("past", "item", 4).unwrap(), 1);
+    let mut rng = Rng::new(5);
+    for _ in 0..300 {
+        let mut past = [0, 1, 2, 3];
+        rng.shuffle(&mut past);
+        let history = rows.push_events(&past).unwrap();
+        for (place, item) in past.into_iter().enumerate() {
+            let (bags, label): ([&[(u32, f32)]; 1], _) = ([&[(item, 1.0)]], f32::from(place >= 2));
+            rows.push(EncodedRow { bags: &bags, history, labels: &[label], ..EncodedRow::default() })
+                .unwrap();
+        }
+    }
+    let [train, test] = [0..800, 800..1_200].map(|part| rows.select(&part.collect::<Vec<_>>()));
+    let auc_of = |positions| {
+        let config =
+            DinConfig { d_embedding: 8, attention: mlp(1), positions, mlp: mlp(8), ..DinConfig::default() };
+        auc_of(&fit(config.init(rows.space(), 1, &Device::flex()).unwrap(), &train).unwrap(), &test)
+    };
+    let (with, without) = (auc_of(true), auc_of(false));
+    assert!(with > 0.95 && without < 0.6, "{with} with positions, {without} without");
+}
+
 /// Statistics that run along are saved, and so is the best epoch's copy of them, apart from the newest one.
 #[test]
 fn interrupted_training_with_batch_statistics_resumes_to_the_identical_result() {
@@ -478,6 +504,7 @@ fn a_users_candidates_score_as_rows_of_their_own() {
         };
         let softmax =
             DinConfig { weights: AttentionWeights::Softmax, cross: Some((Cross::Matrix, 2)), ..din.clone() };
+        check(DinConfig { positions: true, ..din.clone() }, &joined, &apart, &device);
         check(din, &joined, &apart, &device);
         check(softmax, &joined, &apart, &device);
     }

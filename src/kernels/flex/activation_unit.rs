@@ -7,6 +7,21 @@ use super::linear::gelu;
 use super::target_attention::PART;
 use super::{Activation, SequenceLayout, into_values, parallel, simd};
 
+/// What is behind a hidden layer in inference.
+#[derive(Clone, Debug)]
+pub(crate) enum Nonlinearity {
+    Plain(Activation),
+    /// s (α + (1 − α) σ(z)) with z = `scale` s + `shift`; all three of a number for each unit.
+    Dice {
+        alpha: Vec<f32>,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+}
+
+/// A linear layer, W `[d_input, d_output]` and b `[d_output]`, and what is behind it.
+pub(crate) type LinearLayer = (Tensor<2>, Tensor<1>, Option<Nonlinearity>);
+
 /// The columns of a layer whose sums are in registers at once.
 const PANEL: usize = 16;
 
@@ -33,28 +48,25 @@ pub(crate) struct ActivationUnit {
 }
 
 impl ActivationUnit {
-    /// A unit of these W and b, the last of width 1 and all others followed by the activation. Weights may go through a
-    /// softmax over each history.
-    pub(crate) fn new(layers: Vec<(Tensor<2>, Tensor<1>)>, activation: Activation, is_softmax: bool) -> Self {
-        let mut layers: Vec<(Vec<f32>, Vec<f32>)> =
-            layers.into_iter().map(|(w, b)| (into_values(w), into_values(b))).collect();
+    /// A unit of these layers, the last of width 1 with nothing behind it. Weights may go through a softmax over each history.
+    pub(crate) fn new(layers: Vec<LinearLayer>, is_softmax: bool) -> Self {
+        let mut layers: Vec<_> =
+            layers.into_iter().map(|(w, b, behind)| (into_values(w), into_values(b), behind)).collect();
         // One layer alone has another behind it that changes nothing.
-        let lone = (None, (vec![1.0], vec![0.0]));
-        let (activation, (mut w, b)) = match layers.len() {
-            0 | 1 => lone,
-            n => (Some(activation), layers.swap_remove(n - 1)),
-        };
+        let (mut w, b, _) =
+            if layers.len() > 1 { layers.pop() } else { None }.unwrap_or((vec![1.0], vec![0.0], None));
         w.resize(w.len().next_multiple_of(PANEL), 0.0);
-        let part = |part: usize, activation| {
-            let (w, b) = &layers[0];
-            let n = w.len() / 3;
-            Layer::new(&w[part * n..][..n], b, activation)
+        let mut layers = layers.into_iter();
+        let (first, bias, behind) = layers.next().expect("a perceptron has a layer");
+        let part = |part: usize, behind| {
+            let n = first.len() / 3;
+            Layer::new(&first[part * n..][..n], &bias, behind)
         };
         Self {
             of_query: part(0, None),
-            of_key: part(1, activation),
+            of_key: part(1, behind),
             of_product: part(2, None),
-            hidden: layers[1..].iter().map(|(w, b)| Layer::new(w, b, activation)).collect(),
+            hidden: layers.map(|(w, b, behind)| Layer::new(&w, &b, behind)).collect(),
             w,
             b: b[0],
             is_softmax,
@@ -72,14 +84,10 @@ impl ActivationUnit {
         assert_eq!([queries.dims()[1], keys.dims()[1]], [d, d], "queries and keys of the unit's width");
         let (q, k) = (into_values(queries), into_values(keys));
         let mut y = vec![0.0; q.len()];
-        let mut rest = &mut y[..];
-        let mut tasks = Vec::new();
-        for part in SequenceLayout::new(histories.iter().map(ExactSizeIterator::len)).parts(PART) {
-            let (of_part, after) = rest.split_at_mut(part.len() * d);
-            rest = after;
-            tasks.push((part, of_part));
-        }
-        parallel::each(tasks, |(part, y)| {
+        let parts = SequenceLayout::new(histories.iter().map(ExactSizeIterator::len)).parts(PART);
+        let bounds: Vec<usize> = [0].into_iter().chain(parts.iter().map(|part| part.end)).collect();
+        parallel::segments_of_each([(&mut y, d)], &bounds, |i, [y]| {
+            let part = parts[i].clone();
             let queries = &q[part.start * d..part.end * d];
             let histories = &histories[part];
             Arch::new().dispatch(Interests { unit: self, queries, keys: &k, histories, y });
@@ -115,21 +123,27 @@ struct Layer {
     w: Vec<f32>,
     /// As long as W is wide.
     b: Vec<f32>,
-    activation: Option<Activation>,
+    behind: Option<Nonlinearity>,
 }
 
 impl Layer {
-    fn new(w: &[f32], b: &[f32], activation: Option<Activation>) -> Self {
+    fn new(w: &[f32], b: &[f32], mut behind: Option<Nonlinearity>) -> Self {
         let (d_input, d_output) = (w.len() / b.len(), b.len());
         let mut b = b.to_vec();
-        b.resize(d_output.next_multiple_of(PANEL), 0.0);
+        let width = d_output.next_multiple_of(PANEL);
+        b.resize(width, 0.0);
+        if let Some(Nonlinearity::Dice { alpha, scale, shift }) = &mut behind {
+            for x in [alpha, scale, shift] {
+                x.resize(width, 0.0);
+            }
+        }
         let mut panels = vec![0.0; d_input * b.len()];
         for (i, row) in w.chunks_exact(d_output).enumerate() {
             for (p, part) in row.chunks(PANEL).enumerate() {
                 panels[(p * d_input + i) * PANEL..][..part.len()].copy_from_slice(part);
             }
         }
-        Self { d_input, w: panels, b, activation }
+        Self { d_input, w: panels, b, behind }
     }
 
     /// y ← a(x W + b) for `R` rows x, each `stride` numbers behind the one before, with `V` vectors to a panel.
@@ -150,7 +164,8 @@ impl Layer {
             rows[r] = &x[r * stride..][..d_input];
         }
         let y = &mut y[..R * width];
-        let (is_relu, zero) = (self.activation == Some(Activation::Relu), simd.splat_f32s(0.0));
+        let is_relu = matches!(self.behind, Some(Nonlinearity::Plain(Activation::Relu)));
+        let zero = simd.splat_f32s(0.0);
         let panels = self.w.chunks_exact(d_input * PANEL).zip(self.b.chunks_exact(PANEL));
         for (p, (w, b)) in panels.enumerate() {
             let (w, b) = (S::as_simd_f32s(w).0.as_chunks::<V>().0, S::as_simd_f32s(b).0);
@@ -179,8 +194,18 @@ impl Layer {
                 y[..V].copy_from_slice(&sums[r]);
             }
         }
-        if self.activation == Some(Activation::Gelu) {
-            y.iter_mut().for_each(|y| *y = gelu(*y).0);
+        match &self.behind {
+            None | Some(Nonlinearity::Plain(Activation::Relu)) => {}
+            Some(Nonlinearity::Plain(Activation::Gelu)) => y.iter_mut().for_each(|y| *y = gelu(*y).0),
+            Some(Nonlinearity::Dice { alpha, scale, shift }) => {
+                let (alpha, scale, shift) = (&alpha[..width], &scale[..width], &shift[..width]);
+                for y in y.chunks_exact_mut(width) {
+                    for i in 0..width {
+                        let p = simd::sigmoid(y[i].mul_add(scale[i], shift[i]));
+                        y[i] *= (1.0 - alpha[i]).mul_add(p, alpha[i]);
+                    }
+                }
+            }
         }
     }
 }

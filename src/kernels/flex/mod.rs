@@ -42,7 +42,7 @@ mod sequence_embedding;
 mod square;
 mod target_attention;
 
-pub(crate) use activation_unit::ActivationUnit;
+pub(crate) use activation_unit::{ActivationUnit, LinearLayer, Nonlinearity};
 pub(crate) use adam::{Adam, AdamStep};
 pub(crate) use array::Array;
 pub(crate) use attention::CausalAttention;

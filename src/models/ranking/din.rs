@@ -1,12 +1,15 @@
-use burn::module::Module;
+use std::ops::Range;
+
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::features::{EncodedRows, FeatureSpace};
+use crate::kernels;
 use crate::layers::{
-    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Linear, Mlp, MlpConfig,
-    SequenceLayout, TableUpdate, TargetAttention, check_dropout, read,
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig,
+    SequenceLayout, TableUpdate, TargetAttention, check_dropout, id_tensor, read,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -19,6 +22,7 @@ use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutp
 /// | `attention` | 64 → 32 → 1, ReLU | the activation unit | ends in width 1 |
 /// | `weights` | raw | what is made of the activation unit's output | |
 /// | `mlp` | 256 → 128, ReLU | the perceptron; its output layer ends with the activation, too | |
+/// | `positions` | no | whether an item of the history knows its place there | |
 /// | `cross` | none | a cross network beside the perceptron, and its layers | |
 /// | `dropout` | 0 | of the field vectors and the interest | [0, 1) |
 /// | `table_update` | dense | which rows of the table a step updates | |
@@ -32,6 +36,9 @@ pub struct DinConfig {
     pub attention: MlpConfig,
     /// What is made of the activation unit's output.
     pub weights: AttentionWeights,
+    /// Whether an item of the history knows its place there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub positions: bool,
     /// The perceptron.
     pub mlp: MlpConfig,
     /// A cross network beside the perceptron, and the number of its layers.
@@ -50,6 +57,7 @@ impl Default for DinConfig {
             d_embedding: 16,
             attention: MlpConfig::new(1).with_hidden([64, 32]),
             weights: AttentionWeights::Raw,
+            positions: false,
             mlp: MlpConfig::new(128).with_hidden([256]),
             cross: None,
             dropout: 0.0,
@@ -80,7 +88,7 @@ impl RankingConfig for DinConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DinConfig::dropout", self.dropout)?;
-        let Some((field, _)) = space.history() else {
+        let Some((field, max_len)) = space.history() else {
             return Err(Error::config("DinConfig::space", "a space with a history", "none"));
         };
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
@@ -92,6 +100,7 @@ impl RankingConfig for DinConfig {
             cross,
             fields: FieldEmbedding::new(space, d, update, rng, device)?,
             attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
+            positions: self.positions.then(|| Init::Normal { std: 0.01 }.param([max_len, d], rng, device)),
             mlp: self.mlp.init_activated(width, rng, device)?,
             output: Linear::new(d_output, 1, rng, device),
             field,
@@ -107,6 +116,9 @@ impl RankingConfig for DinConfig {
 /// The history's field is the candidate's own id: its vector v_A is the query, the vectors e_j of the history, from the
 /// same table, are the keys, and v_U(A) = Σ_j a(e_j, v_A) e_j (eq. 3) stands beside the field vectors.
 ///
+/// With [positions](DinConfig::positions) the keys are e_j + p_t, with a vector p_t for the place of the item, counted from the newest
+/// (as in Chen et al. 2019, "Behavior sequence transformer", section 2.1): what was done last may count most.
+///
 /// Deviations: the activation unit reads [q, k, q ∘ k] ([`TargetAttention`]) instead of the outer product; there may be a
 /// cross network (DCN-V2) beside the perceptron; the activation is ReLU unless it is [Dice](DinConfig::with_dice).
 ///
@@ -115,6 +127,7 @@ impl RankingConfig for DinConfig {
 /// |---|---|---|
 /// | `fields.table.weight` | `[n_ids, d_embedding]` | v and e |
 /// | `fields.vectors.{i}.weight`, `.bias` | `[dim, d_embedding]`, `[d_embedding]` | of fields of vectors |
+/// | `positions` | `[max_len, d_embedding]` | p, with positions; that of the newest is the last |
 /// | `attention.mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | a |
 /// | `cross.…` | | as in [`Dcn`](super::Dcn) |
 /// | `mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
@@ -124,6 +137,7 @@ impl RankingConfig for DinConfig {
 pub struct Din {
     fields: FieldEmbedding,
     attention: TargetAttention,
+    positions: Option<Param<Tensor<2>>>,
     cross: Option<CrossNetwork>,
     mlp: Mlp,
     output: Linear,
@@ -144,13 +158,14 @@ impl Din {
     pub fn attention(&self, rows: &EncodedRows) -> Result<Vec<Vec<f32>>> {
         rows.check_space(self.spec.space())?;
         let d = self.config.d_embedding;
-        let (events, layout) = histories(rows);
-        if layout.n_rows() == 0 {
+        let (keys, histories) = self.histories(rows);
+        if keys.dims()[0] == 0 {
             return Ok(vec![Vec::new(); rows.n_rows()]);
         }
         let candidates = self.fields.values(rows).narrow(1, self.field * d, d);
-        let weights = read(self.attention.weights(candidates, self.fields.ids(&events), &layout, None))?;
-        Ok(layout.iter().map(|items| weights[items].to_vec()).collect())
+        let weights = read(self.attention.weights(candidates, keys, &histories))?;
+        let mut weights = weights.into_iter();
+        Ok(histories.into_iter().map(|items| weights.by_ref().take(items.len()).collect()).collect())
     }
 
     /// v_U(A) of each row.
@@ -159,19 +174,23 @@ impl Din {
     /// - candidates: v_A, `[n_rows, d]`
     /// - output: `[n_rows, d]`
     fn interest(&self, candidates: Tensor<2>, rows: &EncodedRows, rng: Option<&mut Rng>) -> Tensor<2> {
-        if rng.is_none() {
-            let (events, places) = rows.sequences();
-            return self.attention.infer(candidates, self.fields.ids(&events), &places);
-        }
-        let (events, layout) = histories(rows);
-        self.attention.forward(candidates, self.fields.ids(&events), &layout, rng)
+        let (keys, histories) = self.histories(rows);
+        self.attention.forward(candidates, keys, &histories, rng)
     }
-}
 
-/// The items of each row's history, one history behind another.
-fn histories(rows: &EncodedRows) -> (Vec<u32>, SequenceLayout) {
-    let histories = || (0..rows.n_rows()).map(|row| rows.history(row));
-    (histories().flatten().copied().collect(), SequenceLayout::new(histories().map(<[u32]>::len)))
+    /// The keys of all histories, and where those of each row lie: rows of one history share them.
+    fn histories(&self, rows: &EncodedRows) -> (Tensor<2>, Vec<Range<usize>>) {
+        let (events, histories) = rows.sequences();
+        let mut keys = self.fields.ids(&events);
+        if let Some(positions) = self.positions.as_ref().filter(|_| !events.is_empty()) {
+            let mut apart = histories.clone();
+            apart.dedup();
+            let layout = SequenceLayout::new(apart.iter().map(ExactSizeIterator::len));
+            let slots: Vec<u32> = layout.slots(positions.dims()[0]).collect();
+            keys = keys.clone() + kernels::select_rows(positions.val(), id_tensor(&slots, &keys.device()));
+        }
+        (keys, histories)
+    }
 }
 
 impl RankingModel for Din {

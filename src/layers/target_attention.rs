@@ -175,6 +175,8 @@ fn softmax(x: Tensor<2>, layout: &SequenceLayout) -> Tensor<2> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::kernels::twin;
     use crate::layers::{Activation, HiddenNorm, read};
@@ -200,9 +202,10 @@ mod tests {
             {
                 let q = q.clone().narrow(0, history, 1);
                 let k = k.clone().narrow(0, rows.start, rows.len());
-                let alone = [0..rows.len()];
-                let weights = read(layer.weights(q.clone(), k.clone(), &alone)).unwrap();
-                let (k, alone) = (read(k.clone()).unwrap(), read(layer.forward(q, k, &alone, None)).unwrap());
+                let alone = 0..rows.len();
+                let alone = slice::from_ref(&alone);
+                let weights = read(layer.weights(q.clone(), k.clone(), alone)).unwrap();
+                let (k, alone) = (read(k.clone()).unwrap(), read(layer.forward(q, k, alone, None)).unwrap());
                 for j in 0..3 {
                     let expected: f32 =
                         weights.iter().enumerate().map(|(t, weight)| weight * k[3 * t + j]).sum();

@@ -649,6 +649,15 @@ fn settings_out_of_range_are_errors() {
     assert!(DinConfig { attention: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(BstConfig { n_blocks: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(BstConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());
+    let endless = FeatureSpace::default().with_field("item", 3).unwrap();
+    let endless = endless.with_history("past", "item", 1 << 32).unwrap();
+    let mut rows = EncodedRows::new(endless.clone(), 0);
+    let history = rows.push_events(&[0, 1, 2]).unwrap();
+    rows.push(EncodedRow { bags: &[&[(0, 1.0)]], history, ..EncodedRow::default() }).unwrap();
+    assert_eq!(rows.history(0), [0, 1, 2]);
+    assert!(BstConfig::default().init(&endless, 1, &device).is_err(), "no table of so many positions");
+    assert!(DinConfig { positions: true, ..Default::default() }.init(&endless, 1, &device).is_err());
+    assert!(DinConfig::default().init(&endless, 1, &device).is_ok());
     let nobody = || "nobody".to_owned();
     assert!(InteractionMlpConfig { user: nobody(), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(InteractionMlpConfig { mlp: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
@@ -68,7 +68,7 @@ impl RankingConfig for BstConfig {
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
-    /// A setting outside its range, or a space without a history.
+    /// A setting outside its range, or a space without a history or with one longer than 2²⁰.
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Bst> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("BstConfig::dropout", self.dropout)?;
@@ -78,6 +78,7 @@ impl RankingConfig for BstConfig {
         let Some((field, max_len)) = space.history() else {
             return Err(Error::config("BstConfig::space", "a space with a history", "none"));
         };
+        check_size("FeatureSpace::max_len", max_len)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let block = TransformerBlockConfig::new(d)
             .with_heads(self.n_heads)

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
@@ -84,13 +84,16 @@ impl RankingConfig for DinConfig {
     /// Fresh weights for this space, drawn from `seed`.
     ///
     /// # Errors
-    /// A setting outside its range, or a space without a history.
+    /// A setting outside its range, a space without a history, or, with positions, one with a history longer than 2²⁰.
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DinConfig::dropout", self.dropout)?;
         let Some((field, max_len)) = space.history() else {
             return Err(Error::config("DinConfig::space", "a space with a history", "none"));
         };
+        if self.positions {
+            check_size("FeatureSpace::max_len", max_len)?;
+        }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len() + 1) * d;
         let network = |(cross, n_layers)| CrossNetwork::new(cross, n_layers, width, rng, device);

@@ -178,8 +178,8 @@ impl EncodedRows {
         }
         self.vectors.extend_from_slice(row.vectors);
         if let Some((_, max_len)) = self.space.history() {
-            self.histories
-                .push([start.max(end.saturating_sub(u32::try_from(max_len).unwrap_or(u32::MAX))), end]);
+            let max_len = u32::try_from(max_len).unwrap_or(u32::MAX);
+            self.histories.push([start.max(end.saturating_sub(max_len)), end]);
         }
         self.labels.extend_from_slice(row.labels);
         self.groups.push(row.group);

@@ -53,8 +53,10 @@ impl ActivationUnit {
         let mut layers: Vec<_> =
             layers.into_iter().map(|(w, b, behind)| (into_values(w), into_values(b), behind)).collect();
         // One layer alone has another behind it that changes nothing.
-        let (mut w, b, _) =
-            if layers.len() > 1 { layers.pop() } else { None }.unwrap_or((vec![1.0], vec![0.0], None));
+        let (mut w, b, _) = match layers.len() {
+            0 | 1 => (vec![1.0], vec![0.0], None),
+            n => layers.swap_remove(n - 1),
+        };
         w.resize(w.len().next_multiple_of(PANEL), 0.0);
         let mut layers = layers.into_iter();
         let (first, bias, behind) = layers.next().expect("a perceptron has a layer");

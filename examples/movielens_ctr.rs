@@ -101,13 +101,13 @@ struct Args {
     /// The decay of the moving average of the weights that is tested in their place
     #[arg(long, value_name = "DECAY")]
     weight_average: Option<f64>,
-    /// What is made of the attention of din and din-dcn to past films
+    /// What is made of the attention of din, din-dcn and din-fm to past films
     #[arg(long, value_enum, default_value = "sum")]
     attention: Attention,
-    /// Tell din and din-dcn the places of past films, counted from the newest
+    /// Tell din, din-dcn and din-fm the places of past films, counted from the newest
     #[arg(long)]
     positions: bool,
-    /// Use Dice in the place of ReLU in din and din-dcn
+    /// Use Dice in the place of ReLU in din, din-dcn and din-fm
     #[arg(long)]
     dice: bool,
     /// Update only the rows of the tables that a batch names: for very many ids
@@ -164,6 +164,8 @@ enum ModelName {
     Din,
     /// Deep interest network with a cross network
     DinDcn,
+    /// Deep interest network with a factorization machine
+    DinFm,
     /// Behaviour sequence transformer
     Bst,
     /// User, item and their product in a perceptron
@@ -353,7 +355,7 @@ impl Args {
                 };
                 self.fit(model, config, data, device)
             }
-            ModelName::Din | ModelName::DinDcn => {
+            ModelName::Din | ModelName::DinDcn | ModelName::DinFm => {
                 let cross = (model == ModelName::DinDcn).then_some((Cross::Matrix, 3));
                 let weights = match self.attention {
                     Attention::Sum => AttentionWeights::Raw,
@@ -365,6 +367,7 @@ impl Args {
                     positions: self.positions,
                     mlp,
                     cross,
+                    fm: model == ModelName::DinFm,
                     dropout,
                     table_update,
                     objective,

@@ -110,18 +110,18 @@ impl Fusion {
         Self::new(self.method, rest)
     }
 
-    fn weights(&self) -> Vec<f32> {
-        self.channels.iter().map(|channel| channel.config.weight).collect()
+    fn weights(&self) -> Vec<[f32; 1]> {
+        self.channels.iter().map(|channel| [channel.config.weight]).collect()
     }
 
     /// Joins the answers of all channels.
-    fn fuse(&self, answers: &[&[Candidate]], weights: &[f32], k: usize) -> Vec<Candidate> {
+    fn fuse(&self, answers: &[&[Candidate]], weights: &[[f32; 1]], k: usize) -> Vec<Candidate> {
         let configs = self.channels.iter().map(Channel::config);
         let pool = Pool::new(self.method, configs.zip(answers.iter().copied()));
         let by_item: Vec<&[Entry]> = pool.by_item().collect();
         // Each item's place stands for it: places rise with ids, so that equal scores stay in the order of ids.
         let mut top = TopK::new(k);
-        (0..).zip(pool.scores(weights)).for_each(|(place, (_, score))| top.push(ItemId(place), score));
+        (0..).zip(pool.scores(weights)).for_each(|(place, (_, [score]))| top.push(ItemId(place), score));
         let names: Vec<Arc<str>> =
             self.channels.iter().map(|channel| channel.config.name[..].into()).collect();
         let has_inner = answers.iter().copied().flatten().any(|candidate| !candidate.channels.is_empty());

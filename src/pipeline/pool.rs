@@ -1,3 +1,5 @@
+use std::array::from_fn;
+
 use crate::ids::ItemId;
 use crate::pipeline::{Candidate, ChannelConfig, FusionMethod};
 
@@ -46,18 +48,25 @@ impl Pool {
         Self { entries: order.into_iter().map(|key| unsorted[key as u32 as usize]).collect() }
     }
 
-    /// The fused score of each item, Σ weight · part over the channels that name it, by item. Reserved items are
-    /// raised by twice the best fused score, and so stand before all others.
-    pub(crate) fn scores(&self, weights: &[f32]) -> Vec<(ItemId, f32)> {
-        let part = |entry: &Entry| f64::from(weights[entry.channel as usize]) * f64::from(entry.part);
+    /// The fused scores of each item, Σ weight · part over the channels that name it, by item: one score for each of the `N`
+    /// weights that a channel has. Reserved items are raised by twice the best fused score, and so stand before all others.
+    pub(crate) fn scores<const N: usize>(&self, weights: &[[f32; N]]) -> Vec<(ItemId, [f32; N])> {
         let fused = |entries: &[Entry]| {
-            let score: f64 = entries.iter().map(part).sum();
-            (entries[0].item, score, entries.iter().any(|entry| entry.is_reserved))
+            let mut scores = [0.0; N];
+            for Entry { channel, part, .. } in entries {
+                for (score, &weight) in scores.iter_mut().zip(&weights[*channel as usize]) {
+                    *score += f64::from(weight) * f64::from(*part);
+                }
+            }
+            (entries[0].item, scores, entries.iter().any(|entry| entry.is_reserved))
         };
-        let fused: Vec<(ItemId, f64, bool)> = self.by_item().map(fused).collect();
-        let raise = 2.0 * fused.iter().map(|&(_, score, _)| score).fold(0.0, f64::max);
-        let raised = |score, is_reserved| (score + if is_reserved { raise } else { 0.0 }) as f32;
-        fused.into_iter().map(|(item, score, is_reserved)| (item, raised(score, is_reserved))).collect()
+        let fused: Vec<(ItemId, [f64; N], bool)> = self.by_item().map(fused).collect();
+        let raise: [f64; N] =
+            from_fn(|i| 2.0 * fused.iter().map(|(_, scores, _)| scores[i]).fold(0.0, f64::max));
+        let raised = |(item, scores, is_reserved): (ItemId, [f64; N], bool)| {
+            (item, from_fn(|i| (scores[i] + if is_reserved { raise[i] } else { 0.0 }) as f32))
+        };
+        fused.into_iter().map(raised).collect()
     }
 
     /// What the channels say of each item, in the order of the channels; by item, as the scores.

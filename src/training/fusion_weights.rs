@@ -1,3 +1,5 @@
+use std::array::from_fn;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -91,18 +93,18 @@ impl FusionWeightsConfig {
             return Err(Error::input(Location::memory(), "at least one user", "none"));
         }
         let questions = ask(&fusion, held_out)?;
-        let weights = self.search(fusion.channels().len(), |weights| self.recall(&questions, weights));
+        let weights = self.search(&questions, fusion.channels().len());
         fusion.with_weights(&weights)
     }
 
-    fn search(&self, n_channels: usize, objective: impl Fn(&[f32]) -> f64) -> Vec<f32> {
+    fn search(&self, questions: &[Question], n_channels: usize) -> Vec<f32> {
         let mut weights = vec![1.0 / n_channels as f32; n_channels];
-        let mut best = objective(&weights);
+        let [mut best] = self.recalls(questions, [&weights]);
         for _ in 0..self.max_rounds {
             let before = best;
             for channel in 0..n_channels {
-                for trial in trials(&weights, channel) {
-                    let found = objective(&trial);
+                let trials = trials(&weights, channel);
+                for (found, trial) in self.recalls(questions, trials.each_ref()).into_iter().zip(trials) {
                     if found > best {
                         (best, weights) = (found, trial);
                     }
@@ -115,26 +117,29 @@ impl FusionWeightsConfig {
         weights
     }
 
-    /// Σ of the users' mean Recall@k.
-    fn recall(&self, questions: &[Question], weights: &[f32]) -> f64 {
-        let recalls: Vec<f64> =
-            questions.par_iter().map(|question| question.mean_recall(weights, &self.ks)).collect();
-        recalls.iter().sum()
+    /// Σ of the users' mean Recall@k, with each of these weights. All of them are tried as the candidates go by once.
+    fn recalls<const N: usize>(&self, questions: &[Question], trials: [&Vec<f32>; N]) -> [f64; N] {
+        let of_channel = |channel| trials.map(|weights| weights[channel]);
+        let weights: Vec<[f32; N]> = (0..trials[0].len()).map(of_channel).collect();
+        let recalls: Vec<[f64; N]> =
+            questions.par_iter().map(|question| question.mean_recalls(&weights, &self.ks)).collect();
+        from_fn(|trial| recalls.iter().map(|of_question| of_question[trial]).sum())
     }
 }
 
 /// The weights with another one for a channel, scaled to sum to 1. A channel that has lost its weight begins again from
-/// the mean.
-fn trials(weights: &[f32], channel: usize) -> Vec<Vec<f32>> {
+/// the mean. The only channel that has a weight keeps it.
+fn trials(weights: &[f32], channel: usize) -> [Vec<f32>; FACTORS.len()] {
     let mean = 1.0 / weights.len() as f32;
     let own = if weights[channel] > 0.0 { weights[channel] } else { mean };
-    let trial = |factor: &f32| {
+    FACTORS.map(|factor| {
         let mut trial = weights.to_vec();
         trial[channel] = own * factor;
-        let sum: f32 = trial.iter().sum();
-        (sum > 0.0).then(|| trial.iter().map(|weight| weight / sum).collect())
-    };
-    FACTORS.iter().filter_map(trial).collect()
+        match trial.iter().sum::<f32>() {
+            0.0 => weights.to_vec(),
+            sum => trial.iter().map(|weight| weight / sum).collect(),
+        }
+    })
 }
 
 /// What the channels answer to a user, and what they should.
@@ -144,18 +149,22 @@ struct Question {
 }
 
 impl Question {
-    fn mean_recall(&self, weights: &[f32], ks: &[usize]) -> f64 {
+    fn mean_recalls<const N: usize>(&self, weights: &[[f32; N]], ks: &[usize]) -> [f64; N] {
         let scores = self.pool.scores(weights);
-        let cut_offs_that_keep = |item: &ItemId| {
-            let place = scores.binary_search_by_key(item, |&(item, _)| item);
-            place.map_or(0, |place| {
-                let better = |&&other: &&(ItemId, f32)| by_score(other, scores[place]).is_lt();
-                let n_better = scores.iter().filter(better).count();
-                ks.iter().filter(|&&k| n_better < k).count()
-            })
-        };
-        let hits: usize = self.relevant.iter().map(cut_offs_that_keep).sum();
-        hits as f64 / (self.relevant.len() * ks.len()) as f64
+        let mut hits = [0; N];
+        let places = self.relevant.iter().map(|item| scores.binary_search_by_key(item, |&(item, _)| item));
+        for (item, own) in places.flatten().map(|place| scores[place]) {
+            let mut n_better = [0; N];
+            for (other, of_other) in &scores {
+                for ((n_better, &score), &own) in n_better.iter_mut().zip(of_other).zip(&own) {
+                    *n_better += usize::from(by_score((*other, score), (item, own)).is_lt());
+                }
+            }
+            for (hits, n_better) in hits.iter_mut().zip(n_better) {
+                *hits += ks.iter().filter(|&&k| n_better < k).count();
+            }
+        }
+        hits.map(|hits| hits as f64 / (self.relevant.len() * ks.len()) as f64)
     }
 }
 
@@ -257,7 +266,8 @@ mod tests {
         ];
         let fusion = Fusion::new(FusionMethod::default(), channels).unwrap();
         let (held_out, weights) = (held_out(0..50), [0.3, 0.7]);
-        let sum = config().recall(&ask(&fusion, &held_out).unwrap(), &weights);
+        let asked = ask(&fusion, &held_out).unwrap();
+        let [sum, _] = config().recalls(&asked, [&weights.to_vec(), &vec![1.0, 0.0]]);
         let evaluation = evaluate(&fusion.with_weights(&weights).unwrap(), &held_out, &[5, 20]).unwrap();
         let sum_at = |k| evaluation.values(RankingMetric::Recall, k).unwrap().iter().sum::<f64>();
         // Halves of whole numbers: exact in float64.

@@ -98,7 +98,7 @@ fn interest_in_a_history() {
         &DinConfig { weights: AttentionWeights::Softmax, cross: Some((Cross::Matrix, 2)), ..base.clone() },
         1,
     );
-    ranker(&DinConfig { positions: true, ..base.with_dice() }, 1);
+    ranker(&DinConfig { positions: true, fm: true, ..base.with_dice() }, 1);
     ranker(&BstConfig { mlp: mlp(1), dropout: 0.1, ..BstConfig::default() }, 1);
 }
 

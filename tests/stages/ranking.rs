@@ -128,6 +128,9 @@ fn what_is_planted_is_learned_where_fields_meet() {
         ..DinConfig::default()
     };
     learned("DIN + cross", auc_of(&fit(din.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
+    // One hidden unit cannot know a checkerboard: the products must.
+    let din = DinConfig { fm: true, cross: None, mlp: MlpConfig::new(1), ..din };
+    learned("DIN + FM", auc_of(&fit(din.init(&space, 1, &device).unwrap(), &train).unwrap(), &test));
 
     let logistic = LogisticConfig::default().init(&space, 1, &device).unwrap();
     let auc = auc_of(&fit(logistic, &train).unwrap(), &test);
@@ -504,7 +507,7 @@ fn a_users_candidates_score_as_rows_of_their_own() {
         };
         let softmax =
             DinConfig { weights: AttentionWeights::Softmax, cross: Some((Cross::Matrix, 2)), ..din.clone() };
-        check(DinConfig { positions: true, ..din.clone() }, &joined, &apart, &device);
+        check(DinConfig { positions: true, fm: true, ..din.clone() }, &joined, &apart, &device);
         check(din, &joined, &apart, &device);
         check(softmax, &joined, &apart, &device);
     }

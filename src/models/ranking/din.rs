@@ -8,8 +8,9 @@ use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
-    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, HiddenNorm, Init, Linear, Mlp, MlpConfig,
-    SequenceLayout, TableUpdate, TargetAttention, check_dropout, id_tensor, read,
+    AttentionWeights, Cross, CrossNetwork, FieldEmbedding, FirstOrder, HiddenNorm, Init, Linear, Mlp,
+    MlpConfig, SequenceLayout, TableUpdate, TargetAttention, check_dropout, factorization_machine, id_tensor,
+    read,
 };
 use crate::rng::Rng;
 use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutput, RankingSpec};
@@ -24,6 +25,7 @@ use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutp
 /// | `mlp` | 256 → 128, ReLU | the perceptron; its output layer ends with the activation, too | |
 /// | `positions` | no | whether an item of the history knows its place there | |
 /// | `cross` | none | a cross network beside the perceptron, and its layers | |
+/// | `fm` | no | whether a factorization machine stands beside the perceptron | |
 /// | `dropout` | 0 | of the field vectors and the interest | [0, 1) |
 /// | `table_update` | dense | which rows of the table a step updates | |
 /// | `objective` | binary cross-entropy | what is minimised | |
@@ -43,6 +45,9 @@ pub struct DinConfig {
     pub mlp: MlpConfig,
     /// A cross network beside the perceptron, and the number of its layers.
     pub cross: Option<(Cross, usize)>,
+    /// Whether a factorization machine stands beside the perceptron.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fm: bool,
     /// The dropout of the field vectors and the interest.
     pub dropout: f64,
     /// Which rows of the table a step updates.
@@ -60,6 +65,7 @@ impl Default for DinConfig {
             positions: false,
             mlp: MlpConfig::new(128).with_hidden([256]),
             cross: None,
+            fm: false,
             dropout: 0.0,
             table_update: TableUpdate::Dense,
             objective: RankingObjective::default(),
@@ -100,6 +106,7 @@ impl RankingConfig for DinConfig {
         let cross = self.cross.map(network).transpose()?;
         let d_output = self.mlp.d_output + if cross.is_some() { width } else { 0 };
         Ok(Din {
+            first_order: self.fm.then(|| FirstOrder::new(space, update, rng, device)),
             cross,
             fields: FieldEmbedding::new(space, d, update, rng, device)?,
             attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
@@ -122,8 +129,11 @@ impl RankingConfig for DinConfig {
 /// With [positions](DinConfig::positions) the keys are e_j + p_t, with a vector p_t for the place of the item, counted from the newest
 /// (as in Chen et al. 2019, "Behavior sequence transformer", section 2.1): what was done last may count most.
 ///
+/// With a [factorization machine](DinConfig::fm) the logit has y_FM of [DeepFM](super::DeepFm) beside the perceptron's, over the field
+/// vectors and v_U(A): ⟨v_U(A), v_A⟩ is how like the candidate is to what of the history matters for it.
+///
 /// Deviations: the activation unit reads [q, k, q ∘ k] ([`TargetAttention`]) instead of the outer product; there may be a
-/// cross network (DCN-V2) beside the perceptron; the activation is ReLU unless it is [Dice](DinConfig::with_dice).
+/// cross network (DCN-V2) or a factorization machine beside the perceptron; the activation is ReLU unless it is [Dice](DinConfig::with_dice).
 ///
 /// # Weights
 /// | name | shape | |
@@ -133,6 +143,7 @@ impl RankingConfig for DinConfig {
 /// | `positions` | `[max_len, d_embedding]` | p, with positions; that of the newest is the last |
 /// | `attention.mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | a |
 /// | `cross.…` | | as in [`Dcn`](super::Dcn) |
+/// | `first_order.…` | | of the factorization machine, as in [`DeepFm`](super::DeepFm) |
 /// | `mlp.layers.{l}.weight`, `.bias` | `[d_input, d_output]`, `[d_output]` | |
 /// | `attention.mlp.dices.{l}.…`, `mlp.dices.{l}.…` | `[d_output]` | with Dice, as in [`Mlp`] |
 /// | `output.weight`, `.bias` | `[d_output, 1]`, `[1]` | |
@@ -142,6 +153,8 @@ pub struct Din {
     attention: TargetAttention,
     positions: Option<Param<Tensor<2>>>,
     cross: Option<CrossNetwork>,
+    /// Of the factorization machine.
+    first_order: Option<FirstOrder>,
     mlp: Mlp,
     output: Linear,
     /// The field of the candidate and the history.
@@ -213,6 +226,9 @@ impl RankingModel for Din {
         if let Some(cross) = &self.cross {
             let ([_, width], d_deep) = (embeddings.dims(), self.config.mlp.d_output);
             logits = logits + cross.inner_products(x, self.output.weight.val().narrow(0, d_deep, width));
+        }
+        if let Some(first_order) = &self.first_order {
+            logits = logits + first_order.forward(rows) + factorization_machine(embeddings.clone(), d);
         }
         RankingOutput { logits, embeddings }
     }

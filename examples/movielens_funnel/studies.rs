@@ -1,5 +1,7 @@
 //! One thing varied at a time.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 use recsys::layers::AttentionWeights;
 use recsys::metrics::{Funnel, ablate, evaluate};
@@ -146,18 +148,22 @@ impl Studied<'_> {
     fn attention(&self) -> Result<Table> {
         let mut table =
             Table::new("DIN as the only ranker behind recall, by its attention", ["attention", "recall@10"]);
-        let Some(lessons) = &self.lessons else { return Ok(table) };
+        let Some((lessons, (_, as_it_is))) = self.lessons.as_ref().zip(self.rankers.last()) else {
+            return Ok(table);
+        };
+        let mut push = |name: &str, ranker: &Arc<dyn Ranker>| -> Result<()> {
+            let measured = Measured::new("din", ranker, &self.recalled, self.bench)?;
+            table.push([name.to_owned(), estimate(&measured.stage().recall)]);
+            Ok(())
+        };
+        push("as in the funnel: a sum, ReLU, positions", as_it_is)?;
         let din = lessons.din();
-        let variants = [
-            ("as in the funnel: a sum, ReLU, positions", din.clone()),
+        for (name, config) in [
             ("softmax", DinConfig { weights: AttentionWeights::Softmax, ..din.clone() }),
             ("Dice", din.clone().with_dice()),
             ("no positions", DinConfig { positions: false, ..din }),
-        ];
-        for (name, config) in variants {
-            let ranker = lessons.fit(&config, LEARNING_RATE, self.bench)?;
-            let measured = Measured::new("din", &ranker, &self.recalled, self.bench)?;
-            table.push([name.to_owned(), estimate(&measured.stage().recall)]);
+        ] {
+            push(name, &lessons.fit(&config, LEARNING_RATE, self.bench)?)?;
         }
         Ok(table)
     }

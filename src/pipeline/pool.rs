@@ -53,10 +53,9 @@ impl Pool {
     pub(crate) fn scores<const N: usize>(&self, weights: &[[f32; N]]) -> Vec<(ItemId, [f32; N])> {
         let fused = |entries: &[Entry]| {
             let mut scores = [0.0; N];
-            for Entry { channel, part, .. } in entries {
-                for (score, &weight) in scores.iter_mut().zip(&weights[*channel as usize]) {
-                    *score += f64::from(weight) * f64::from(*part);
-                }
+            for &Entry { channel, part, .. } in entries {
+                let weights = weights[channel as usize];
+                scores = from_fn(|i| scores[i] + f64::from(weights[i]) * f64::from(part));
             }
             (entries[0].item, scores, entries.iter().any(|entry| entry.is_reserved))
         };

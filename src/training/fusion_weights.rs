@@ -7,7 +7,6 @@ use crate::error::{Error, Location, Result};
 use crate::ids::ItemId;
 use crate::metrics::{HeldOut, HeldOutUser};
 use crate::pipeline::{Candidate, Channel, Fusion, Pool, Query};
-use crate::top_k::by_score;
 
 /// How many questions the channels answer at a time.
 const BLOCK: usize = 512;
@@ -153,16 +152,16 @@ impl Question {
         let scores = self.pool.scores(weights);
         let mut hits = [0; N];
         let places = self.relevant.iter().map(|item| scores.binary_search_by_key(item, |&(item, _)| item));
-        for (item, own) in places.flatten().map(|place| scores[place]) {
-            let mut n_better = [0; N];
-            for (other, of_other) in &scores {
-                for ((n_better, &score), &own) in n_better.iter_mut().zip(of_other).zip(&own) {
-                    *n_better += usize::from(by_score((*other, score), (item, own)).is_lt());
-                }
+        for place in places.flatten() {
+            let (own, mut n_better) = (scores[place].1, [0; N]);
+            // They lie by id, and of equal scores the smaller id is better.
+            for (_, other) in &scores[..place] {
+                n_better = from_fn(|i| n_better[i] + u32::from(other[i].total_cmp(&own[i]).is_ge()));
             }
-            for (hits, n_better) in hits.iter_mut().zip(n_better) {
-                *hits += ks.iter().filter(|&&k| n_better < k).count();
+            for (_, other) in &scores[place + 1..] {
+                n_better = from_fn(|i| n_better[i] + u32::from(other[i].total_cmp(&own[i]).is_gt()));
             }
+            hits = from_fn(|i| hits[i] + ks.iter().filter(|&&k| (n_better[i] as usize) < k).count());
         }
         hits.map(|hits| hits as f64 / (self.relevant.len() * ks.len()) as f64)
     }
@@ -194,6 +193,7 @@ mod tests {
     use crate::metrics::{RankingMetric, evaluate};
     use crate::pipeline::{ChannelConfig, FusionMethod, Recaller};
     use crate::rng::Rng;
+    use crate::top_k::by_score;
 
     const N_ITEMS: u32 = 60;
 

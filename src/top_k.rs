@@ -104,8 +104,12 @@ impl TopK {
 /// The `k` best of the items that the filter admits, where `scores[i]` is the score of item `i`.
 ///
 /// # Errors
-/// A score that is not finite.
+/// A score that is not finite; an allowed item that has none.
 pub(crate) fn best_admitted(scores: &[f32], k: usize, filter: &ItemFilter) -> Result<Vec<(ItemId, f32)>> {
+    let bound = scores.len();
+    if let Some(item) = filter.allowed().and_then(<[ItemId]>::last).filter(|item| item.index() >= bound) {
+        return Err(ErrorKind::IdOutOfRange { what: "item", id: item.0.into(), bound: bound as u64 }.into());
+    }
     if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
         return Err(ErrorKind::NonFinite { what: "score", index, value: scores[index].into() }.into());
     }
@@ -136,6 +140,13 @@ mod tests {
             let key = |(item, score)| Key::new(item, score);
             prop_assert_eq!(key(a).cmp(&key(b)), by_score(a, b));
             prop_assert_eq!((key(a).item(), key(a).score().to_bits()), (a.0, a.1.to_bits()));
+        }
+
+        #[test]
+        fn an_allowed_item_without_a_score_is_an_error(n in 0u32..5, beyond in 0u32..3) {
+            let filter = ItemFilter::all().allow([ItemId(0), ItemId(n + beyond)]);
+            let error = best_admitted(&vec![1.0; n as usize], 3, &filter).unwrap_err().to_string();
+            prop_assert_eq!(error, format!("item id {} is not below {n}", n + beyond));
         }
 
         #[test]

@@ -8,7 +8,10 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use recsys::features::{EncodedRows, FeatureSpace, TextEncoder, TextEncoderConfig};
 use recsys::prelude::*;
+use recsys::samplers::RankingNegatives;
+use recsys::training::TrainingConfig;
 
 fn columns() -> ColumnMap {
     ColumnMap::new("userId", "movieId").value("rating").timestamp("timestamp")
@@ -421,4 +424,40 @@ proptest! {
         };
         prop_assert_eq!(read("1,2,3,4\n"), read("\"1\",\"2\",\"3\",\"4\"\n"));
     }
+}
+
+#[test]
+fn a_quotation_mark_in_the_header_that_none_closes_is_told() {
+    for rest in ["", "1,2,3.5,4\n", &"1,2,3.5,4\n".repeat(1 << 19)] {
+        let error = csv_error(&format!("userId,movieId,rating,timestamp,\"note\n{rest}"));
+        assert_eq!(error, "r.csv:1: expected a header line, found a quotation mark that none closes");
+    }
+    let closed = "userId,movieId,rating,\"time\nstamp\"\n1,2,3.5,4\n";
+    let columns = ColumnMap::new("userId", "movieId").value("rating").timestamp("time\nstamp");
+    assert_eq!(DelimitedReader::new(columns).read_from(closed.as_bytes()).unwrap().interactions().len(), 1);
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_are_errors() {
+    fn told<T>(result: Result<T>, begin: &str) {
+        let error = result.err().unwrap_or_else(|| panic!("{begin}: no error")).to_string();
+        assert!(error.starts_with(begin), "{error}");
+    }
+    let none = || Interactions::from_rows(2, 3, []).unwrap();
+    let space = || FeatureSpace::default().with_field("item", 3).unwrap();
+    told(Interactions::from_rows(usize::MAX, 1, []), "Interactions::n_users");
+    told(space().with_field("user", usize::MAX), "FeatureSpace::n_ids");
+    told(RankingNegatives::new(&none(), usize::MAX), "RankingNegatives::n_negatives");
+    told(TrainingConfig::default().with_epochs(usize::MAX).validate(), "TrainingConfig::epochs");
+    let labels = EncodedRows::new(space(), 0).with_labels(1 << 63, vec![1.0]);
+    told(labels, "number of labels of all rows");
+    let forged = r#"{"space":{"fields":[],"vectors":[],"history":null},"n_labels":9223372036854775808,
+        "starts":[0],"ids":[],"weights":[],"vectors":[],"events":[],"histories":[],"labels":[],"groups":[0,0]}"#;
+    assert!(serde_json::from_str::<EncodedRows>(forged).is_err());
+
+    let mut rows = EncodedRows::default();
+    rows.append(&EncodedRows::default()).unwrap();
+    assert_eq!(rows, EncodedRows::new(FeatureSpace::default(), 0));
+    let terms = TextEncoderConfig { min_chars: usize::MAX, max_chars: usize::MAX, ..Default::default() };
+    assert_eq!(TextEncoder::fit(terms, &["a word", "another"]).unwrap().encode("a word").len(), 128);
 }

@@ -40,7 +40,7 @@ impl Interactions {
     /// Joins four columns into a table over `n_users` users and `n_items` items.
     ///
     /// # Errors
-    /// Columns of different lengths, 2^32 rows or more, an id outside its range, a value that is not finite, a negative
+    /// Columns of different lengths, 2^32 rows, users or items or more, an id outside its range, a value that is not finite, a negative
     /// time; each names the row (counted from 1).
     pub fn new(
         n_users: usize,
@@ -209,13 +209,13 @@ impl Interactions {
         }
     }
 
-    /// These rows, then those of a table over the same ids.
+    /// These rows, then those of another table, over the ids of both.
     pub(super) fn followed_by(&self, next: &Self) -> Self {
         let (first, next) = (&self.columns, &next.columns);
         Self {
             columns: Columns {
-                n_users: first.n_users,
-                n_items: first.n_items,
+                n_users: first.n_users.max(next.n_users),
+                n_items: first.n_items.max(next.n_items),
                 users: [&first.users[..], &next.users].concat(),
                 items: [&first.items[..], &next.items].concat(),
                 values: [&first.values[..], &next.values].concat(),
@@ -281,6 +281,13 @@ impl TryFrom<Columns> for Interactions {
         }
         if u32::try_from(rows).is_err() {
             return Err(Error::input(Location::memory(), "fewer than 2^32 rows", rows.to_string()));
+        }
+        for (field, n) in
+            [("Interactions::n_users", columns.n_users), ("Interactions::n_items", columns.n_items)]
+        {
+            if n > u32::MAX as usize {
+                return Err(Error::config(field, "fewer than 2^32, as many as there are ids", n));
+            }
         }
         let invalid = |row: usize, column: &str, expected: String, found: String| {
             Error::input(Location::memory().line(row as u64 + 1).column(column), expected, found)

@@ -69,6 +69,10 @@ impl CandidateRows {
     /// # Errors
     /// A field that has the name of a channel's, or channels that are there already.
     pub fn with_channels(mut self, channels: ChannelFeatures) -> Result<Self> {
+        if self.channels.is_some() {
+            let expected = "rows without fields of channels";
+            return Err(Error::config("CandidateRows::with_channels", expected, "rows that have them"));
+        }
         self.space = channels.extend(&self.space)?;
         self.channels = Some(channels);
         Ok(self)
@@ -231,6 +235,8 @@ mod tests {
         }
         assert!(!found.is_shared(n) && found.is_shared(0));
         assert!(known.clone().with_channels(channels).is_err());
+        let others = ChannelFeatures::fit(["others"], &candidates).unwrap();
+        assert!(known.clone().with_channels(others).is_err(), "channels that are there already");
         let saved = serde_json::to_string(&known).unwrap();
         assert_eq!(serde_json::from_str::<CandidateRows>(&saved).unwrap(), known);
     }

@@ -12,7 +12,7 @@ use crate::features::FeatureSpace;
 /// A bag says everything that a field of ids can be: one id of weight 1 (a category, a bin), several (a list; its
 /// mean has weights 1 / n), an id whose weight is a number (a standardised number), none (a missing value). A
 /// field's embedding is the sum of its ids' embeddings, each times its weight.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct EncodedRows {
     space: FeatureSpace,
@@ -35,6 +35,13 @@ pub struct EncodedRows {
     /// nothing is known.
     #[serde(skip)]
     shared: Vec<bool>,
+}
+
+impl Default for EncodedRows {
+    /// No rows, of a space without fields.
+    fn default() -> Self {
+        Self::new(FeatureSpace::default(), 0)
+    }
 }
 
 impl PartialEq for EncodedRows {
@@ -83,10 +90,10 @@ impl EncodedRows {
         let (n, space) = (self.groups.len(), &self.space);
         let n_histories = if space.history().is_some() { n } else { 0 };
         for (what, expected, found) in [
-            ("number of bags", n * space.n_fields() + 1, self.starts.len()),
+            ("number of bags", n.saturating_mul(space.n_fields()).saturating_add(1), self.starts.len()),
             ("number of weights", self.ids.len(), self.weights.len()),
-            ("numbers of the vectors", n * space.d_vectors(), self.vectors.len()),
-            ("number of labels", n * self.n_labels, self.labels.len()),
+            ("numbers of the vectors", n.saturating_mul(space.d_vectors()), self.vectors.len()),
+            ("number of labels", n.saturating_mul(self.n_labels), self.labels.len()),
             ("number of histories", n_histories, self.histories.len()),
         ] {
             if expected != found {
@@ -119,7 +126,19 @@ impl EncodedRows {
 
     /// No rows yet, of this space and with `n_labels` labels each.
     pub fn new(space: FeatureSpace, n_labels: usize) -> Self {
-        Self { space, n_labels, starts: vec![0], ..Self::default() }
+        Self {
+            space,
+            n_labels,
+            starts: vec![0],
+            ids: Vec::new(),
+            weights: Vec::new(),
+            vectors: Vec::new(),
+            events: Arc::default(),
+            histories: Vec::new(),
+            labels: Vec::new(),
+            groups: Vec::new(),
+            shared: Vec::new(),
+        }
     }
 
     /// Adds events, ids of the history's field in the order of time, and says where they lie: a row's history is a
@@ -349,7 +368,7 @@ impl EncodedRows {
     /// # Errors
     /// Another number of labels, or one that is not finite.
     pub fn with_labels(mut self, n_labels: usize, labels: Vec<f32>) -> Result<Self> {
-        let (what, expected) = ("number of labels of all rows", self.n_rows() * n_labels);
+        let (what, expected) = ("number of labels of all rows", self.n_rows().saturating_mul(n_labels));
         if labels.len() != expected {
             return Err(ErrorKind::LengthMismatch { what, expected, found: labels.len() }.into());
         }

@@ -79,7 +79,7 @@ impl FeatureSpace {
     pub fn with_field(mut self, name: impl Into<String>, n_ids: usize) -> Result<Self> {
         let name = self.unused(name)?;
         let offset = self.n_ids();
-        match u32::try_from(offset + n_ids) {
+        match u32::try_from(offset.saturating_add(n_ids)) {
             Ok(_) if n_ids > 0 => {}
             _ => {
                 let expected = format!("1 to {} ids in field {name}", u32::MAX as usize - offset);

@@ -198,6 +198,9 @@ impl FeatureStore {
                 let found = format!("one with interactions up to {}", row.timestamp);
                 Err(Error::config("FeatureStore::with", "a store without interactions", found))
             }
+            None if self.statistics != RunningStatistics::default() => {
+                Err(Error::config("FeatureStore::with", "a store without interactions", "one with some"))
+            }
             None => Ok(()),
         }
     }

@@ -47,6 +47,7 @@ impl ItemVectors {
         let (n_items, dim) = (n_items as usize, dim as usize);
         let values = match order {
             Order::C => values,
+            Order::Fortran if values.is_empty() => values,
             Order::Fortran => transpose(&values, n_items),
         };
         Self::from_source(dim, values, place)

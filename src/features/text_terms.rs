@@ -20,7 +20,7 @@ pub(super) fn char_ngrams(text: &str, lengths: RangeInclusive<usize>, mut each: 
         bounds.clear();
         bounds.extend(padded.char_indices().map(|(at, _)| at).chain([padded.len()]));
         for n in lengths.clone() {
-            if bounds.len() <= n + 1 {
+            if bounds.len() <= n.saturating_add(1) {
                 each(&padded);
                 break;
             }

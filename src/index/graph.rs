@@ -92,6 +92,9 @@ impl Graph {
         if parts.items.len() != n || parts.layers.last().is_none_or(|layer| layer.degrees.len() != n) {
             return Err("another number of nodes than items");
         }
+        if !parts.layers.is_sorted_by_key(|layer| layer.degrees.len()) {
+            return Err("a layer with more nodes than the one below");
+        }
         for layer in &parts.layers {
             let size = layer.degrees.len();
             if size == 0 || size > n {
@@ -428,5 +431,23 @@ impl Search<'_> {
             top.push(self.graph.items[key.node() as usize], score::<S>(query, row));
         }
         top.into_sorted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Similarity;
+
+    #[test]
+    fn layers_grow_downwards() {
+        let exact = ExactIndex::new(Similarity::InnerProduct, 1, vec![1.0, 2.0, 3.0]).unwrap();
+        let of_sizes = |sizes: &[usize]| {
+            let layer = |&size: &usize| LayerParts { degrees: vec![0; size], links: Vec::new() };
+            let layers = sizes.iter().map(layer).collect();
+            Graph::from_parts(&exact, GraphParts { items: vec![0, 1, 2], layers }).map(|_| ())
+        };
+        assert_eq!(of_sizes(&[1, 2, 3]), Ok(()));
+        assert_eq!(of_sizes(&[3, 1, 3]), Err("a layer with more nodes than the one below"));
     }
 }

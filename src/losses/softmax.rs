@@ -53,7 +53,7 @@ pub fn mask_accidental_hits(
 /// - columns: the column of each row's positive, `[n]`
 pub fn keep_hard_negatives(logits: Tensor<2>, columns: Tensor<1, Int>, k: usize) -> Tensor<2> {
     let [n, m] = logits.dims();
-    if k + 1 >= m {
+    if k >= m.saturating_sub(1) {
         return logits;
     }
     let positive = at_columns(columns, [n, m]);

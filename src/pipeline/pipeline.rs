@@ -237,7 +237,8 @@ impl PipelineBuilder {
     /// more than reach it; a budget before the first stage behind recall.
     pub fn build(self) -> Result<Pipeline> {
         let Self { channels, method, n_recalled, stages, misplaced_budget } = self;
-        let n_all: usize = channels.iter().map(|channel| channel.config().n_candidates).sum();
+        let n_all =
+            channels.iter().map(|channel| channel.config().n_candidates).fold(0, usize::saturating_add);
         let n_recalled = n_recalled.unwrap_or(n_all);
         let mut n_left = n_recalled;
         for (at, Stage { name, n_kept, .. }) in stages.iter().enumerate() {

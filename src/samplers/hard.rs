@@ -73,6 +73,10 @@ impl NegativeSampler for HardNegatives {
         Some(self)
     }
 
+    fn n_items(&self) -> usize {
+        self.fallback.n_items()
+    }
+
     fn name(&self) -> String {
         let Self { ranks, every, fallback } = self;
         format!("hard (ranks {ranks:?} every {every} epochs, else {})", fallback.name())

@@ -33,6 +33,10 @@ impl NegativeSampler for InBatchSampler {
         self.log_q[item.index()]
     }
 
+    fn n_items(&self) -> usize {
+        self.log_q.len()
+    }
+
     fn name(&self) -> String {
         "in-batch".into()
     }

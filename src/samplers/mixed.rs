@@ -16,8 +16,8 @@ impl MixedSampler {
     /// Draws from each sampler in proportion to its weight.
     ///
     /// # Errors
-    /// No sampler, a weight that is not a positive finite number, or two samplers with a mined part: a user has
-    /// one list of mined items.
+    /// No sampler, samplers of different catalogues, a weight that is not a positive finite number, or two samplers with a mined
+    /// part: a user has one list of mined items.
     pub fn new(mut parts: Vec<(f64, Box<dyn NegativeSampler>)>) -> Result<Self> {
         let weights: Vec<f64> = parts.iter().map(|(weight, _)| *weight).collect();
         if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight > 0.0)) {
@@ -25,6 +25,11 @@ impl MixedSampler {
         }
         if parts.is_empty() {
             return Err(Error::config("MixedSampler::parts", "at least one sampler", "none"));
+        }
+        let n_items = parts[0].1.n_items();
+        if let Some((_, part)) = parts.iter().find(|(_, part)| part.n_items() != n_items) {
+            let expected = format!("samplers of {n_items} items, as the first");
+            return Err(Error::config("MixedSampler::parts", expected, part.n_items()));
         }
         let n_hard = parts.iter().filter(|(_, part)| part.hard().is_some()).count();
         if n_hard > 1 {
@@ -48,6 +53,10 @@ impl NegativeSampler for MixedSampler {
 
     fn hard(&self) -> Option<&HardNegatives> {
         self.parts.iter().find_map(|(_, part)| part.hard())
+    }
+
+    fn n_items(&self) -> usize {
+        self.parts[0].1.n_items()
     }
 
     fn name(&self) -> String {

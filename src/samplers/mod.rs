@@ -58,6 +58,9 @@ pub trait NegativeSampler: Debug + Send + Sync {
         None
     }
 
+    /// The number of items of the catalogue it draws from: every draw is below.
+    fn n_items(&self) -> usize;
+
     /// Its name and settings, for reports and checkpoints.
     fn name(&self) -> String;
 

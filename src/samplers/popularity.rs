@@ -48,6 +48,10 @@ impl NegativeSampler for PopularitySampler {
         self.log_q[item.index()]
     }
 
+    fn n_items(&self) -> usize {
+        self.log_q.len()
+    }
+
     fn name(&self) -> String {
         format!("popularity^{}", self.alpha)
     }

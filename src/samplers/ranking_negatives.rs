@@ -1,5 +1,5 @@
 use crate::data::{Csr, Interactions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result, check_size};
 use crate::ids::{ItemId, UserId};
 use crate::rng::Rng;
 use crate::samplers::{DrawContext, HardNegatives, NegativeSampler};
@@ -35,11 +35,9 @@ impl RankingNegatives {
     /// after the positives, lest what they chose later is taught to be wrong.
     ///
     /// # Errors
-    /// No negatives.
+    /// No negatives, or more than 2²⁰.
     pub fn new(seen: &Interactions, n_negatives: usize) -> Result<Self> {
-        if n_negatives == 0 {
-            return Err(Error::config("RankingNegatives::n_negatives", "at least 1", 0));
-        }
+        check_size("RankingNegatives::n_negatives", n_negatives)?;
         let (n_items, seen) = (seen.n_items(), Csr::by_user(seen, |row| row.item).sorted());
         Ok(Self { seen, n_items, n_negatives })
     }

@@ -31,6 +31,10 @@ impl NegativeSampler for UniformSampler {
         -(self.n_items as f32).ln()
     }
 
+    fn n_items(&self) -> usize {
+        self.n_items
+    }
+
     fn name(&self) -> String {
         "uniform".into()
     }

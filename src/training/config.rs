@@ -3,13 +3,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{LearningRateSchedule, Optimizer, Plateau, RowOptimizer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 
 /// How a model is fitted.
 ///
 /// | field | default | purpose | range |
 /// |---|---|---|---|
-/// | `epochs` | 20 | passes over the batch source, at most | ≥ 1 |
+/// | `epochs` | 20 | passes over the batch source, at most | 1 to 2²⁰ |
 /// | `optimizer` | [`Optimizer::adam`] | how a gradient becomes a step | see [`AdamConfig`](super::AdamConfig) |
 /// | `row_optimizer` | lazy | how the rows of a sparsely updated table step | see [`RowOptimizer`] |
 /// | `learning_rate` | 0.001 | the base rate | > 0 |
@@ -187,7 +187,7 @@ impl TrainingConfig {
     /// # Errors
     /// [`InvalidConfig`](crate::error::ErrorKind::InvalidConfig) names the first field outside it.
     pub fn validate(&self) -> Result<()> {
-        at_least_one("TrainingConfig::epochs", Some(self.epochs as u64))?;
+        check_size("TrainingConfig::epochs", self.epochs)?;
         self.optimizer.validate()?;
         self.row_optimizer.validate()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {

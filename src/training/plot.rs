@@ -40,6 +40,15 @@ pub(super) fn write_svg(history: &History, path: &Path) -> Result<()> {
     if history.epochs.is_empty() {
         return Err(Error::input(Location::memory(), "a history of at least one epoch", "none"));
     }
+    for epoch in &history.epochs {
+        let metrics = epoch.metrics.iter().map(|(name, value)| (name.as_str(), *value));
+        for (name, value) in [("loss", epoch.loss)].into_iter().chain(metrics) {
+            if value.is_nan() || value.abs() > f64::from(f32::MAX) {
+                let place = Location::memory().line(epoch.epoch as u64).column(name);
+                return Err(Error::input(place, "a finite number of float32", value.to_string()));
+            }
+        }
+    }
     let svg = draw(history)
         .map_err(|error| ErrorKind::Io { path: path.to_path_buf(), source: io::Error::other(error) })?;
     fs::write(path, svg).map_err(Error::io(path))
@@ -129,6 +138,21 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::training::history::tests::three_epochs;
+
+    #[test]
+    fn what_no_curve_can_show_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for wrong in [f64::NAN, f64::INFINITY, -1e308] {
+            let mut history = three_epochs();
+            history.epochs[2].metrics[1].1 = wrong;
+            let error = history.plot_svg(dir.path().join("history.svg")).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("input, line 3, column ndcg@10: expected a finite number of float32, found {wrong}")
+            );
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn the_picture_names_its_axes_and_curves() {

@@ -77,9 +77,9 @@ impl BatchSource for RankingBatches {
         let k = self.rows_per_group;
         let mut groups: Vec<u32> = (0..(self.rows.n_rows() / k) as u32).collect();
         rng.shuffle(&mut groups);
-        let mut next = 0;
+        let mut next = 0usize;
         Box::new(std::iter::from_fn(move || {
-            let chosen = &groups[next..groups.len().min(next + self.batch_size / k)];
+            let chosen = &groups[next..groups.len().min(next.saturating_add(self.batch_size / k))];
             next += chosen.len();
             let rows: Vec<usize> =
                 chosen.iter().flat_map(|&g| (0..k).map(move |i| g as usize * k + i)).collect();
@@ -100,6 +100,13 @@ mod tests {
             rows.push(EncodedRow { bags: &[&[(id, 1.0)]], group: id, ..EncodedRow::default() }).unwrap();
         }
         rows
+    }
+
+    #[test]
+    fn a_batch_may_be_larger_than_any_table() {
+        let batches = RankingBatches::new(rows(10), usize::MAX, 7).unwrap();
+        let sizes: Vec<usize> = batches.epoch(0).map(|batch| batch.rows.n_rows()).collect();
+        assert_eq!(sizes, [10]);
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Interaction, Interactions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, check_size};
 use crate::features::{CandidateRows, EncodedRows};
 use crate::ids::ItemId;
 use crate::metrics::{HeldOut, HeldOutUser};
@@ -30,7 +30,7 @@ const BLOCK: usize = 512;
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
 /// | `strata` | 8 of the first 20, 6 up to 100, 6 up to 1,000 | the negatives of each positive at ranks of the answer, stratum behind stratum | ranks that rise; negatives ≥ 1 |
-/// | `n_random` | 4 | negatives of each positive among all items, for those that are not recalled | ≥ 1 |
+/// | `n_random` | 4 | negatives of each positive among all items, for those that are not recalled | 1 to 2²⁰ |
 /// | `seed` | 1 | the draws | |
 ///
 /// In a small catalogue the strata end where it ends.
@@ -102,18 +102,13 @@ impl RankingExamplesConfig {
                 let expected = format!("at least {first}");
                 return Err(Error::config("Stratum::last_rank", expected, last_rank));
             }
-            if n_negatives == 0 {
-                return Err(Error::config("Stratum::n_negatives", "at least 1", 0));
-            }
+            check_size("Stratum::n_negatives", n_negatives)?;
             first = last_rank.saturating_add(1);
         }
         if self.strata.is_empty() {
             return Err(Error::config("RankingExamplesConfig::strata", "at least one stratum", 0));
         }
-        if self.n_random == 0 {
-            return Err(Error::config("RankingExamplesConfig::n_random", "at least 1", 0));
-        }
-        Ok(())
+        check_size("RankingExamplesConfig::n_random", self.n_random)
     }
 
     /// Asks the recaller every question and draws the negatives, none of which the user has in `known`: all that is known of

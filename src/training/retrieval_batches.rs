@@ -167,8 +167,8 @@ impl RetrievalBatches {
     /// Sets what draws the negatives, from the first epoch on.
     ///
     /// # Errors
-    /// [Hard negatives](crate::samplers::HardNegatives) for a loss with logQ correction, since their q is not
-    /// known, or for one that draws no negatives.
+    /// A sampler of another catalogue; [hard negatives](crate::samplers::HardNegatives) for a loss with logQ correction, since
+    /// their q is not known, or for one that draws no negatives.
     pub fn with_sampler(mut self, sampler: impl NegativeSampler + 'static) -> Result<Self> {
         self.check_sampler(&sampler)?;
         self.negatives.set_first(Box::new(sampler));
@@ -186,6 +186,10 @@ impl RetrievalBatches {
     }
 
     fn check_sampler(&self, sampler: &dyn NegativeSampler) -> Result<()> {
+        if sampler.n_items() != self.n_items {
+            let expected = format!("a sampler of {} items", self.n_items);
+            return Err(Error::config("RetrievalBatches::sampler", expected, sampler.n_items()));
+        }
         let expected = match self.loss {
             _ if sampler.hard().is_none() => return Ok(()),
             _ if self.loss.n_negatives() == 0 => "no hard negatives, for the loss draws none",
@@ -481,7 +485,7 @@ mod tests {
 
     use super::*;
     use crate::data::Interaction;
-    use crate::samplers::{HardNegatives, PopularitySampler};
+    use crate::samplers::{HardNegatives, MixedSampler, PopularitySampler};
 
     /// User u has the items u, u + 1, … in this order; user 2 has one item only.
     fn interactions() -> Interactions {
@@ -679,6 +683,24 @@ mod tests {
         assert_eq!(epoch(&second), epoch(&first));
         assert_ne!(epoch(&second), epoch(&source()));
         assert!(source().restore(&[1, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_sampler_of_another_catalogue_is_refused() {
+        let batches =
+            || RetrievalBatches::new(&interactions(), RetrievalLoss::Bpr { n_negatives: 1 }, 4).unwrap();
+        let n_items = interactions().n_items();
+        for other in [n_items - 1, n_items + 1] {
+            let error = batches().with_sampler(UniformSampler::new(other).unwrap()).unwrap_err().to_string();
+            let expected =
+                format!("RetrievalBatches::sampler: expected a sampler of {n_items} items, found {other}");
+            assert_eq!(error, expected);
+            let hard = HardNegatives::new(0..3, 1, UniformSampler::new(other).unwrap()).unwrap();
+            assert!(batches().with_stage(2, hard).is_err());
+        }
+        let parts: [Box<dyn NegativeSampler>; 2] =
+            [n_items, n_items + 1].map(|n| Box::new(UniformSampler::new(n).unwrap()) as _);
+        assert!(MixedSampler::new(parts.into_iter().map(|part| (1.0, part)).collect()).is_err());
     }
 
     #[test]

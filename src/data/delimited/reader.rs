@@ -148,7 +148,7 @@ impl DelimitedReader {
 
     /// Finds the columns, and where the data begins, from the first record.
     fn layout(&self, mut block: &[u8], origin: &Origin) -> Result<(Layout, Start)> {
-        let mut first = Record::default();
+        let (mut first, length) = (Record::default(), block.len());
         let mut records = Records::new(&mut block, &self.format, 0, origin);
         if !records.next(&mut first)? {
             let expected = if self.header { "a header line" } else { "at least one row" };
@@ -164,8 +164,12 @@ impl DelimitedReader {
                 Err(mismatch) => Err(mismatch.at(place.clone().column((index + 1).to_string()))),
             })
             .collect::<Result<Vec<String>>>()?;
-        let layout = self.columns.resolve(Some(&names), names.len(), &place)?;
-        Ok((layout, records.consumed()))
+        let start = records.consumed();
+        if start.bytes > length {
+            let found = "a quotation mark that none closes";
+            return Err(Error::input(place, "a header line", found));
+        }
+        Ok((self.columns.resolve(Some(&names), names.len(), &place)?, start))
     }
 }
 

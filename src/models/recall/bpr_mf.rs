@@ -224,7 +224,7 @@ impl BprMf {
     /// The `k` admissible items with the highest cosines to `item`, without the item itself.
     ///
     /// # Errors
-    /// An item outside the catalogue.
+    /// An item outside the catalogue, or one among those allowed.
     pub fn similar_items(&self, item: ItemId, k: usize, filter: &ItemFilter) -> Result<Vec<Candidate>> {
         Query::new(&[item]).check_items(self.items.n_rows())?;
         let scores = self.items.cosines(item.index());

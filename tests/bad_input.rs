@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
-use recsys::features::{EncodedRows, FeatureSpace, TextEncoder, TextEncoderConfig};
+use recsys::features::{EncodedRows, FeatureSpace, ItemFeatures, TextEncoder, TextEncoderConfig};
 use recsys::prelude::*;
 use recsys::samplers::RankingNegatives;
 use recsys::training::TrainingConfig;
@@ -427,26 +427,31 @@ proptest! {
 }
 
 #[test]
-fn a_quotation_mark_in_the_header_that_none_closes_is_told() {
+fn a_quotation_mark_that_none_closes_is_told() {
     for rest in ["", "1,2,3.5,4\n", &"1,2,3.5,4\n".repeat(1 << 19)] {
         let error = csv_error(&format!("userId,movieId,rating,timestamp,\"note\n{rest}"));
-        assert_eq!(error, "r.csv:1: expected a header line, found a quotation mark that none closes");
+        assert_eq!(error, "r.csv, line 1: expected a quotation mark that closes the field, found none");
     }
+    let row = csv_error(&format!("{HEADER}1,2,3.5,4\n1,2,3.5,\"4\n5,6,3.5,8\n"));
+    assert_eq!(row, "r.csv, line 3: expected a quotation mark that closes the field, found none");
     let closed = "userId,movieId,rating,\"time\nstamp\"\n1,2,3.5,4\n";
     let columns = ColumnMap::new("userId", "movieId").value("rating").timestamp("time\nstamp");
     assert_eq!(DelimitedReader::new(columns).read_from(closed.as_bytes()).unwrap().interactions().len(), 1);
 }
 
+fn told<T>(result: Result<T>, begin: &str) {
+    let error = result.err().unwrap_or_else(|| panic!("{begin}: no error")).to_string();
+    assert!(error.starts_with(begin), "{error}");
+}
+
 #[test]
 fn numbers_at_the_end_of_their_range_are_errors() {
-    fn told<T>(result: Result<T>, begin: &str) {
-        let error = result.err().unwrap_or_else(|| panic!("{begin}: no error")).to_string();
-        assert!(error.starts_with(begin), "{error}");
-    }
     let none = || Interactions::from_rows(2, 3, []).unwrap();
     let space = || FeatureSpace::default().with_field("item", 3).unwrap();
     told(Interactions::from_rows(usize::MAX, 1, []), "Interactions::n_users");
     told(space().with_field("user", usize::MAX), "FeatureSpace::n_ids");
+    told(space().with_vectors("text", usize::MAX), "FeatureSpace::dim");
+    told(ItemFeatures::new(usize::MAX, [[0]]), "ItemFeatures::n_features");
     told(RankingNegatives::new(&none(), usize::MAX), "RankingNegatives::n_negatives");
     told(TrainingConfig::default().with_epochs(usize::MAX).validate(), "TrainingConfig::epochs");
     let labels = EncodedRows::new(space(), 0).with_labels(1 << 63, vec![1.0]);
@@ -460,4 +465,14 @@ fn numbers_at_the_end_of_their_range_are_errors() {
     assert_eq!(rows, EncodedRows::new(FeatureSpace::default(), 0));
     let terms = TextEncoderConfig { min_chars: usize::MAX, max_chars: usize::MAX, ..Default::default() };
     assert_eq!(TextEncoder::fit(terms, &["a word", "another"]).unwrap().encode("a word").len(), 128);
+}
+
+#[test]
+#[cfg(feature = "flex")]
+fn no_table_has_more_rows_than_there_are_ids() {
+    use recsys::models::recall::{SasrecConfig, TwoTowerConfig};
+    let device = Device::flex();
+    told(SasrecConfig::default().init(usize::MAX, 0, &device), "Sasrec::n_items");
+    let towers = TwoTowerConfig { user_embedding: true, ..TwoTowerConfig::default() };
+    told(towers.init(usize::MAX, &ItemFeatures::none(3), 0, &device), "TwoTower::n_users");
 }

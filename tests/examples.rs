@@ -407,7 +407,7 @@ fn wrong_input_is_said_in_one_line() {
     for (args, expected) in [
         (&["--user", "nobody"][..], "--user nobody: no such user"),
         (&["--load", "nowhere"], "nowhere/manifest.json: No such file"),
-        (&["--epochs", "0"], "TrainingConfig::epochs: expected at least 1, found 0"),
+        (&["--epochs", "0"], "TrainingConfig::epochs: expected 1 to 1048576, found 0"),
     ] {
         let Output { status, stderr, .. } = two_tower(folder.path(), args).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 
 /// What every encoded row holds, and so how large the tables of a model are.
 ///
@@ -37,9 +37,7 @@ impl TryFrom<Saved> for FeatureSpace {
                 ));
             }
         }
-        if let Some(vectors) = vectors.iter().find(|vectors| vectors.dim == 0) {
-            return Err(Error::config("FeatureSpace::dim", format!("at least 1 for {}", vectors.name), 0));
-        }
+        vectors.iter().try_for_each(|vectors| check_size("FeatureSpace::dim", vectors.dim))?;
         if let Some(History { field, .. }) = history.as_ref().filter(|history| history.field >= fields.len())
         {
             return Err(Error::config("FeatureSpace::history", "a field of the space", field));
@@ -106,12 +104,10 @@ impl FeatureSpace {
     /// Adds a field of vectors of width `dim`.
     ///
     /// # Errors
-    /// A width of 0, or a name that stands already.
+    /// A width outside 1 to 2²⁰, or a name that stands already.
     pub fn with_vectors(mut self, name: impl Into<String>, dim: usize) -> Result<Self> {
         let name = self.unused(name)?;
-        if dim == 0 {
-            return Err(Error::config("FeatureSpace::dim", format!("at least 1 for {name}"), 0));
-        }
+        check_size("FeatureSpace::dim", dim)?;
         self.vectors.push(Vectors { name, dim });
         Ok(self)
     }

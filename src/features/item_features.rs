@@ -51,8 +51,11 @@ impl ItemFeatures {
     /// One list of categories, each in `0..n_features`, per item.
     ///
     /// # Errors
-    /// A category outside its range, with the item's number (counted from 1).
+    /// 2^32 categories or more; a category outside its range, with the item's number (counted from 1).
     pub fn new<L: AsRef<[u32]>>(n_features: usize, items: impl IntoIterator<Item = L>) -> Result<Self> {
+        if n_features > u32::MAX as usize {
+            return Err(Error::config("ItemFeatures::n_features", "fewer than 2^32", n_features));
+        }
         let (mut offsets, mut features) = (vec![0], Vec::new());
         for list in items {
             let list = list.as_ref();

@@ -53,7 +53,7 @@ impl RepeatedFields {
         for row in 0..n_rows {
             bags.push(few.iter().zip(&first).flat_map(|(&field, &first)| {
                 let ((ids, weights), start) = (rows.bag(row, field), space.ids(field).start);
-                ids.iter().map(move |id| first + id - start).zip(weights.iter().copied())
+                ids.iter().map(move |id| first + (id - start)).zip(weights.iter().copied())
             }));
         }
         for &field in shared.iter().filter(|&&field| field < n_id_fields) {

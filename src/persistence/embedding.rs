@@ -11,7 +11,7 @@ use crate::index::{self, VectorIndex};
 use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
 };
-use crate::persistence::part::{read_weights, write_weights};
+use crate::persistence::weights::{read_weights, write_weights};
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
 use crate::pipeline::{EmbeddingModel, Recaller};
 

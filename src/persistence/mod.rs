@@ -9,6 +9,7 @@ mod ranking;
 mod registry;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+mod weights;
 
 pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
 pub use embedding::{BundledModel, EmbeddingBundle};

@@ -1,15 +1,13 @@
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::features::FeatureSpace;
 use crate::persistence::{Bundle, BundleWriter, Registry};
 use crate::pipeline::Recaller;
 
 const VALUE: &str = "value.cbor";
-const WEIGHTS: &str = "weights.bpk";
 
 /// What can be saved as a part of a [`PipelineBundle`](crate::persistence::PipelineBundle), in a folder of its own.
 ///
@@ -128,20 +126,4 @@ impl<'a> PartReader<'a> {
     pub(super) fn registry(&self) -> &'a Registry {
         self.registry
     }
-}
-
-/// Writes the weights of a model.
-pub(super) fn write_weights(model: &impl Module, writer: &BundleWriter) -> Result<()> {
-    let path = writer.path(WEIGHTS);
-    let saved = model.clone().save_file(&path);
-    saved.map_err(|error| Error::io(&path)(std::io::Error::other(error.to_string())))
-}
-
-/// The model with the bundle's weights in place of its own.
-pub(super) fn read_weights<M: Module>(fresh: M, bundle: &Bundle) -> Result<M> {
-    let path = bundle.path(WEIGHTS)?;
-    fresh.try_load_file(&path).map_err(|error| {
-        let expected = "weights that fit the configuration".into();
-        ErrorKind::Corrupt { path, expected, found: error.to_string() }.into()
-    })
 }

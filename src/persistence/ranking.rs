@@ -10,7 +10,7 @@ use crate::models::ranking::{
     FinalMlp, FinalMlpConfig, Fm, FmConfig, InteractionMlp, InteractionMlpConfig, Logistic, LogisticConfig,
     Mmoe, MmoeConfig, NeuMf, NeuMfConfig, Ple, PleConfig, WideDeep, WideDeepConfig,
 };
-use crate::persistence::part::{read_weights, write_weights};
+use crate::persistence::weights::{read_weights, write_weights};
 use crate::persistence::{Bundle, BundleWriter, Part, PartReader, PartWriter};
 use crate::training::{RankingConfig, RankingModel, RowScorer};
 

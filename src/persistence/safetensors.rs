@@ -1,11 +1,11 @@
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
-use burn::tensor::{DType, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Result};
+use crate::persistence::weights::finite_float32;
 
 /// How weights lie in a safetensors file. Names are the paths of the fields either way, as the documentation
 /// of each model lists them: `blocks.0.attention.input.weight`.
@@ -60,40 +60,7 @@ pub fn load_safetensors<M: Module>(mut model: M, path: impl AsRef<Path>, layout:
     if let Some(name) = result.unused.first() {
         return Err(corrupt(format!("`{name}`, which the model has not")).into());
     }
-    let mut weights = FiniteFloat32::default();
-    let model = model.map(&mut weights);
-    match weights.not_finite {
-        Some(name) => Err(corrupt(format!("a number in `{name}` that is not finite")).into()),
-        None => Ok(model),
-    }
-}
-
-/// Makes every weight float32, which the fused kernels take alone, and finds the first that is not finite.
-#[derive(Default)]
-struct FiniteFloat32 {
-    path: Vec<String>,
-    not_finite: Option<String>,
-}
-
-impl ModuleMapper for FiniteFloat32 {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.not_finite.is_none() && !weight.val().is_finite().all().into_scalar::<bool>() {
-            self.not_finite = Some(self.path.join("."));
-        }
-        if weight.val().dtype() == DType::F32 {
-            weight
-        } else {
-            weight.map(|values| values.cast(FloatDType::F32))
-        }
-    }
+    finite_float32(model).map_err(|found| corrupt(found).into())
 }
 
 fn store(path: &Path) -> SafetensorsStore {

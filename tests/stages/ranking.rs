@@ -652,6 +652,15 @@ fn settings_out_of_range_are_errors() {
     assert!(DinConfig { attention: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(BstConfig { n_blocks: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(BstConfig { n_heads: 3, ..Default::default() }.init(&space, 1, &device).is_err());
+    let cross = Some((Cross::Vector, 1));
+    let wide = DinConfig { d_embedding: usize::MAX, cross, ..DinConfig::default() };
+    assert!(wide.init(&space, 1, &device).is_err());
+    let many = MmoeConfig { n_experts: usize::MAX, d_expert: 1, ..MmoeConfig::default() };
+    assert!(many.init(&space, 1, &device).is_err());
+    assert!(PleConfig { d_embedding: usize::MAX, ..PleConfig::default() }.init(&space, 1, &device).is_err());
+    assert!(
+        PleConfig { n_task_experts: usize::MAX, ..PleConfig::default() }.init(&space, 1, &device).is_err()
+    );
     let endless = FeatureSpace::default().with_field("item", 3).unwrap();
     let endless = endless.with_history("past", "item", 1 << 32).unwrap();
     let mut rows = EncodedRows::new(endless.clone(), 0);

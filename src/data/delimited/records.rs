@@ -1,4 +1,4 @@
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Read};
 use std::ops::Range;
 
 use crate::data::source::{Bytes, Origin};
@@ -23,8 +23,17 @@ pub(in crate::data) struct Records<'r> {
 }
 
 enum Text<'r> {
-    Quoted { reader: Box<csv::Reader<Box<dyn Read + 'r>>>, record: csv::ByteRecord, lines_before: u64 },
-    Plain { reader: BufReader<&'r mut Bytes<'r>>, delimiter: Vec<u8>, bytes: usize, line: u64 },
+    Quoted {
+        reader: Box<csv::Reader<Chain<&'r mut Bytes<'r>, LastLineEnd>>>,
+        record: csv::ByteRecord,
+        lines_before: u64,
+    },
+    Plain {
+        reader: BufReader<&'r mut Bytes<'r>>,
+        delimiter: Vec<u8>,
+        bytes: usize,
+        line: u64,
+    },
 }
 
 /// The fields of one record.
@@ -74,14 +83,12 @@ impl<'r> Records<'r> {
     ) -> Self {
         let text = match format.delimiter[..] {
             [delimiter] if format.quoting => {
-                // A last line end makes the reader count the last line as it counts the others.
-                let reader: Box<dyn Read + 'r> = Box::new(reader.chain(Cursor::new(b"\n")));
                 let reader = csv::ReaderBuilder::new()
                     .delimiter(delimiter)
                     .has_headers(false)
                     .flexible(true)
                     .terminator(csv::Terminator::Any(b'\n'))
-                    .from_reader(reader);
+                    .from_reader(reader.chain(LastLineEnd::default()));
                 Text::Quoted { reader: Box::new(reader), record: csv::ByteRecord::new(), lines_before }
             }
             _ => Text::Plain {
@@ -119,7 +126,12 @@ impl<'r> Records<'r> {
                 record.bytes.extend_from_slice(found.as_slice());
                 record.fields.extend((0..found.len()).filter_map(|field| found.range(field)));
                 let inner = record.bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                record.line = *lines_before + reader.position().line().saturating_sub(inner + 1);
+                let end = *lines_before + reader.position().line();
+                if more && reader.get_ref().get_ref().1.is_passed() {
+                    let place = self.origin.location().line(end - inner);
+                    return Err(Error::input(place, "a quotation mark that closes the field", "none"));
+                }
+                record.line = end.saturating_sub(inner + 1);
                 Ok(more)
             }
             Text::Plain { reader, delimiter, bytes, line } => {
@@ -151,6 +163,27 @@ impl<'r> Records<'r> {
             }
             Text::Plain { bytes, line, .. } => Start { bytes: *bytes, lines: *line },
         }
+    }
+}
+
+/// A line end behind the text: a reader counts the last line as it counts the others, and asks for what comes
+/// after this end only inside a quotation.
+#[derive(Default)]
+struct LastLineEnd {
+    n_reads: usize,
+}
+
+impl LastLineEnd {
+    fn is_passed(&self) -> bool {
+        self.n_reads > 1
+    }
+}
+
+impl Read for LastLineEnd {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.n_reads += 1;
+        let end: &[u8] = if self.is_passed() { b"" } else { b"\n" };
+        { end }.read(buffer)
     }
 }
 
@@ -214,6 +247,19 @@ mod tests {
     fn quoted_fields_may_hold_anything() {
         let found = records("\"a,\"\"b\"\"\n\",1\r\n\n\"x\",\"\"\r\ny,2", ",", true);
         assert_eq!(found, [row(11, &["a,\"b\"\n", "1"]), row(14, &["x", ""]), row(15, &["y", "2"])]);
+    }
+
+    #[test]
+    fn a_quotation_that_no_mark_closes_is_told_where_its_record_begins() {
+        for text in ["1,\"2", "1,\"2\n", "1,\"2\n\n3", "1,\"\"\"\n"] {
+            let (format, origin) = (Format { delimiter: b",".to_vec(), quoting: true }, Origin::default());
+            let text = format!("a,\"b\n\"\n\n{text}");
+            let (mut reader, mut record) = (text.as_bytes(), Record::default());
+            let mut records = Records::new(&mut reader, &format, 10, &origin);
+            assert!(records.next(&mut record).unwrap());
+            let error = records.next(&mut record).unwrap_err().to_string();
+            assert_eq!(error, "input, line 14: expected a quotation mark that closes the field, found none");
+        }
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl RankingConfig for BstConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Bst> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("BstConfig::dropout", self.dropout)?;
+        check_size("BstConfig::d_embedding", self.d_embedding)?;
         if self.n_blocks == 0 {
             return Err(Error::config("BstConfig::n_blocks", "at least 1", 0));
         }

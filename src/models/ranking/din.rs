@@ -94,6 +94,7 @@ impl RankingConfig for DinConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Din> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("DinConfig::dropout", self.dropout)?;
+        check_size("DinConfig::d_embedding", self.d_embedding)?;
         let Some((field, max_len)) = space.history() else {
             return Err(Error::config("DinConfig::space", "a space with a history", "none"));
         };

@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FieldEmbedding, MlpConfig, TableUpdate, Towers, check_dropout, logit_of_product};
 use crate::rng::Rng;
@@ -60,6 +60,7 @@ impl RankingConfig for EsmmConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Esmm> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("EsmmConfig::dropout", self.dropout)?;
+        check_size("EsmmConfig::d_embedding", self.d_embedding)?;
         if self.n_labels < 2 {
             return Err(Error::config("EsmmConfig::n_labels", "at least 2", self.n_labels));
         }

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     BilinearFusion, FieldEmbedding, Init, Mlp, MlpConfig, TableUpdate, check_dropout, dropout,
@@ -94,6 +94,7 @@ impl RankingConfig for FinalMlpConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<FinalMlp> {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         check_dropout("FinalMlpConfig::dropout", self.dropout)?;
+        check_size("FinalMlpConfig::d_embedding", self.d_embedding)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         Ok(FinalMlp {

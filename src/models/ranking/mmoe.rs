@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout};
 use crate::rng::Rng;
@@ -68,10 +68,9 @@ impl RankingConfig for MmoeConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Mmoe> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("MmoeConfig::dropout", self.dropout)?;
-        if self.n_experts == 0 || self.d_expert == 0 {
-            let found = format!("{} of width {}", self.n_experts, self.d_expert);
-            return Err(Error::config("MmoeConfig::n_experts", "at least one expert of width 1", found));
-        }
+        check_size("MmoeConfig::d_embedding", self.d_embedding)?;
+        check_size("MmoeConfig::n_experts", self.n_experts)?;
+        check_size("MmoeConfig::d_expert", self.d_expert)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         let (n_experts, d_expert, n_labels) = (self.n_experts, self.d_expert, self.n_labels);

@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     Activation, FieldEmbedding, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout, mix_experts,
@@ -78,15 +78,14 @@ impl RankingConfig for PleConfig {
     fn init(&self, space: &FeatureSpace, seed: u64, device: &Device) -> Result<Ple> {
         let spec = RankingSpec::new(space, self.n_labels, &self.objective, self)?;
         check_dropout("PleConfig::dropout", self.dropout)?;
+        check_size("PleConfig::d_embedding", self.d_embedding)?;
         for (field, n) in [
             ("PleConfig::n_levels", self.n_levels),
             ("PleConfig::n_task_experts", self.n_task_experts),
             ("PleConfig::n_shared_experts", self.n_shared_experts),
             ("PleConfig::d_expert", self.d_expert),
         ] {
-            if n == 0 {
-                return Err(Error::config(field, "at least 1", 0));
-            }
+            check_size(field, n)?;
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;

@@ -86,8 +86,8 @@ impl SasrecConfig {
     /// A setting outside its range, or no item.
     pub fn init(&self, n_items: usize, seed: u64, device: &Device) -> Result<Sasrec> {
         self.validate()?;
-        if n_items == 0 {
-            return Err(Error::config("Sasrec::n_items", "at least 1", 0));
+        if !(1..=u32::MAX as usize).contains(&n_items) {
+            return Err(Error::config("Sasrec::n_items", "1 to 2^32 - 1", n_items));
         }
         let rng = &mut Rng::stream(seed, &[0]);
         let d = self.d_model;

@@ -120,6 +120,9 @@ impl TwoTowerConfig {
     /// A setting outside its range.
     pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
         self.validate()?;
+        if n_users > u32::MAX as usize {
+            return Err(Error::config("TwoTower::n_users", "fewer than 2^32", n_users));
+        }
         let rng = &mut Rng::stream(seed, &[0]);
         let multi_hot = |(item, categories)| MultiHot { cold: items.is_cold(item), categories };
         let multi_hot: Vec<_> = (0..).map(ItemId).zip(items.iter()).map(multi_hot).collect();

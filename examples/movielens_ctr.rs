@@ -18,7 +18,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use ctr_data::{Catalogue, CtrData, CtrSplit, USER_FIELDS, movielens};
+use ctr_data::{Catalogue, CtrData, CtrSplit, MAX_LEN, USER_FIELDS, movielens};
 use device::DeviceName;
 use files::write_whole;
 use recsys::features::{CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
@@ -68,6 +68,9 @@ struct Args {
     /// Also give each row the statistics of its user and film as of its time: counts, means, tastes, recency
     #[arg(long, conflicts_with_all = ["libfm", "parquet", "csv"])]
     statistics: bool,
+    /// The most past films that the history of a row holds, the newest
+    #[arg(long, default_value_t = MAX_LEN, conflicts_with_all = ["libfm", "parquet", "csv"])]
+    max_len: usize,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceName,
@@ -310,7 +313,7 @@ impl Args {
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
         let label = format!("{}, ratings of 4 and 5 against 1 and 2, {:?} split", name.label(), self.split);
-        Ok((label, movielens(&dataset, self.split, self.statistics, self.seed)?))
+        Ok((label, movielens(&dataset, self.split, self.statistics, self.max_len, self.seed)?))
     }
 
     fn tables(&self, file: &PathBuf, columns: &[String]) -> Result<Box<dyn Iterator<Item = Result<Table>>>> {

@@ -17,8 +17,8 @@ const POSITIVE_FROM: f64 = 4.0;
 const LOVED_FROM: f64 = 5.0;
 /// The rating that is neither.
 const NEITHER: f32 = 3.0;
-/// The most films of a history.
-const MAX_LEN: usize = 50;
+/// The most films of a history, unless another number is asked for.
+pub const MAX_LEN: usize = 50;
 
 /// Which rows are for training, for validation and for the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,7 +76,13 @@ impl CtrData {
 ///
 /// # Errors
 /// Data without a row of each part.
-pub fn movielens(dataset: &Dataset, split: CtrSplit, statistics: bool, seed: u64) -> Result<CtrData> {
+pub fn movielens(
+    dataset: &Dataset,
+    split: CtrSplit,
+    statistics: bool,
+    max_len: usize,
+    seed: u64,
+) -> Result<CtrData> {
     let rows = dataset.interactions().clone().retain(|row| row.value != NEITHER);
     let liked = Likes::new(&rows);
     let ratios = [0.8, 0.1, 0.1];
@@ -92,7 +98,7 @@ pub fn movielens(dataset: &Dataset, split: CtrSplit, statistics: bool, seed: u64
         statistics.iter().try_fold(table, |table, statistics| statistics.add_to(table, rows))
     };
     let train = table(&parts.train)?;
-    let mut schema = schema(dataset);
+    let mut schema = schema(dataset, max_len);
     for name in statistics.iter().flat_map(|statistics| statistics.features.names()) {
         schema = schema.with_field(*name, Numeric::QuantileBins { n_bins: 32 });
     }
@@ -125,12 +131,15 @@ fn catalogue(encoder: &FeatureEncoder, dataset: &Dataset, liked: &Likes) -> Resu
     })
 }
 
-fn schema(dataset: &Dataset) -> Schema {
-    fields(dataset).with_label("rating", POSITIVE_FROM).with_label("rating", LOVED_FROM).with_group("user")
+fn schema(dataset: &Dataset, max_len: usize) -> Schema {
+    fields(dataset, max_len)
+        .with_label("rating", POSITIVE_FROM)
+        .with_label("rating", LOVED_FROM)
+        .with_group("user")
 }
 
-/// The fields of a row, without labels.
-pub fn fields(dataset: &Dataset) -> Schema {
+/// The fields of a row, without labels; its history holds the newest `max_len` films.
+pub fn fields(dataset: &Dataset, max_len: usize) -> Schema {
     let mut schema = Schema::default().with_field("user", Ids::default()).with_field("item", Ids::default());
     if dataset.user_table().is_some() {
         for field in ["gender", "age", "occupation", "zip"] {
@@ -141,7 +150,7 @@ pub fn fields(dataset: &Dataset) -> Schema {
         let genres = FieldKind::MultiValued { ids: Ids::default(), pooling: Pooling::Mean, separator: None };
         schema = schema.with_field("genres", genres).with_field("year", Ids::default());
     }
-    let history = FieldKind::History { of: "item".into(), max_len: MAX_LEN, separator: None };
+    let history = FieldKind::History { of: "item".into(), max_len, separator: None };
     schema.with_field("liked", history)
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::N_SHOWN;
 use crate::bench::Bench;
-use crate::ctr_data::{USER_FIELDS, fields, table as columns};
+use crate::ctr_data::{MAX_LEN, USER_FIELDS, fields, table as columns};
 use crate::table::{Table, difference, estimate};
 
 /// The rankers of the funnel: the cheapest, and the one that reads histories.
@@ -196,7 +196,7 @@ fn candidate_rows(bench: &Bench) -> Result<(CandidateRows, RowFeatures)> {
             table.with_column(name, Column::numbers(pairs.iter().map(|pair| number(pair.1)))?)
         })
     };
-    let mut schema = fields(dataset);
+    let mut schema = fields(dataset, MAX_LEN);
     schema.fields.retain(|field| !IDENTITIES.contains(&field.name.as_str()));
     for (_, name) in &names {
         schema = schema.with_field(*name, Numeric::QuantileBins { n_bins: 32 });

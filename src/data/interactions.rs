@@ -40,8 +40,8 @@ impl Interactions {
     /// Joins four columns into a table over `n_users` users and `n_items` items.
     ///
     /// # Errors
-    /// Columns of different lengths, 2^32 rows, users or items or more, an id outside its range, a value that is not finite, a negative
-    /// time; each names the row (counted from 1).
+    /// Columns of different lengths, 2^32 rows, users or items or more, an id outside its range, a value that
+    /// is not finite, a negative time; each names the row (counted from 1).
     pub fn new(
         n_users: usize,
         n_items: usize,

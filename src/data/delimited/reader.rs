@@ -90,8 +90,7 @@ impl DelimitedReader {
     /// A file that cannot be opened or is damaged; no line at all; a header without a wanted column, or
     /// with two of its name; a quotation mark that none closes; a row with a wrong number of fields; a key,
     /// value or time that is none; a value that is not finite; a negative time; a text key in another
-    /// encoding. Each names the file,
-    /// and the line and column where there is one.
+    /// encoding. Each names the file, and the line and column where there is one.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Dataset> {
         self.check()?;
         source::with_file(path.as_ref(), self.member.as_deref(), |bytes, origin| {

@@ -233,6 +233,14 @@ pub(crate) fn check_size(field: &'static str, size: usize) -> Result<()> {
     }
 }
 
+/// Checks that there is an id, which has 32 bits, for each of so many users, items or categories.
+pub(crate) fn check_id_count(field: &'static str, n: usize) -> Result<()> {
+    match u32::try_from(n) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::config(field, "fewer than 2^32", n)),
+    }
+}
+
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
         Self(Box::new(kind))

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result, check_id_count};
 use crate::ids::{ItemId, UserId};
 
 /// What happened: one row per event, as four columns of equal length (20 bytes a row).
@@ -282,13 +282,8 @@ impl TryFrom<Columns> for Interactions {
         if u32::try_from(rows).is_err() {
             return Err(Error::input(Location::memory(), "fewer than 2^32 rows", rows.to_string()));
         }
-        for (field, n) in
-            [("Interactions::n_users", columns.n_users), ("Interactions::n_items", columns.n_items)]
-        {
-            if n > u32::MAX as usize {
-                return Err(Error::config(field, "fewer than 2^32, as many as there are ids", n));
-            }
-        }
+        check_id_count("Interactions::n_users", columns.n_users)?;
+        check_id_count("Interactions::n_items", columns.n_items)?;
         let invalid = |row: usize, column: &str, expected: String, found: String| {
             Error::input(Location::memory().line(row as u64 + 1).column(column), expected, found)
         };

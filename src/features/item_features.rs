@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text_terms::words;
 use crate::data::{Interactions, ItemTable};
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result, check_id_count};
 use crate::features::ItemVectors;
 use crate::ids::ItemId;
 
@@ -53,9 +53,7 @@ impl ItemFeatures {
     /// # Errors
     /// 2^32 categories or more; a category outside its range, with the item's number (counted from 1).
     pub fn new<L: AsRef<[u32]>>(n_features: usize, items: impl IntoIterator<Item = L>) -> Result<Self> {
-        if n_features > u32::MAX as usize {
-            return Err(Error::config("ItemFeatures::n_features", "fewer than 2^32", n_features));
-        }
+        check_id_count("ItemFeatures::n_features", n_features)?;
         let (mut offsets, mut features) = (vec![0], Vec::new());
         for list in items {
             let list = list.as_ref();

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_id_count, check_size};
 use crate::kernels;
 use crate::layers::{
     Activation, Embedding, Init, LayerNorm, NormPlacement, SequenceLayout, TableUpdate, TransformerBlock,
@@ -86,8 +86,9 @@ impl SasrecConfig {
     /// A setting outside its range, or no item.
     pub fn init(&self, n_items: usize, seed: u64, device: &Device) -> Result<Sasrec> {
         self.validate()?;
-        if !(1..=u32::MAX as usize).contains(&n_items) {
-            return Err(Error::config("Sasrec::n_items", "1 to 2^32 - 1", n_items));
+        check_id_count("Sasrec::n_items", n_items)?;
+        if n_items == 0 {
+            return Err(Error::config("Sasrec::n_items", "at least 1", 0));
         }
         let rng = &mut Rng::stream(seed, &[0]);
         let d = self.d_model;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{
     Csr, Incidence, Interactions, Sequences, SparseAccumulator, check_half_life, recency_weights,
 };
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, ErrorKind, Location, Result, check_id_count};
 use crate::ids::{ItemId, UserId};
 use crate::pipeline::{Candidate, Query, Recaller};
 use crate::top_k::TopK;
@@ -205,6 +205,7 @@ impl TryFrom<Saved> for SessionKnnRecaller {
 
     fn try_from(Saved { config, n_items, sessions }: Saved) -> Result<Self> {
         config.validate()?;
+        check_id_count("SessionKnn::n_items", n_items)?;
         for (line, (_, items)) in sessions.iter().enumerate() {
             if let Some(item) = items.iter().find(|item| item.index() >= n_items) {
                 let (id, bound) = (item.0.into(), n_items as u64);
@@ -321,9 +322,14 @@ mod tests {
         let knn = SessionKnnRecaller::fit(&table(&ROWS), &SessionKnnConfig::default()).unwrap();
         let json = serde_json::to_string(&knn).unwrap();
         assert_eq!(serde_json::from_str::<SessionKnnRecaller>(&json).unwrap(), knn);
-        for (good, bad) in
-            [("[0,1]", "[1,0]"), ("[0,1]", "[]"), ("[0,1]", "[0,9]"), ("3.0", "-3.0"), ("6", "5")]
-        {
+        for (good, bad) in [
+            ("[0,1]", "[1,0]"),
+            ("[0,1]", "[]"),
+            ("[0,1]", "[0,9]"),
+            ("3.0", "-3.0"),
+            ("6", "5"),
+            ("6", "18446744073709551615"),
+        ] {
             let altered = json.replace(good, bad);
             assert!(
                 altered != json && serde_json::from_str::<SessionKnnRecaller>(&altered).is_err(),

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result, check_size};
+use crate::error::{Error, ErrorKind, Result, check_id_count, check_size};
 use crate::features::{ItemFeatures, ItemVectors};
 use crate::ids::ItemId;
 use crate::layers::{
@@ -120,9 +120,7 @@ impl TwoTowerConfig {
     /// A setting outside its range.
     pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
         self.validate()?;
-        if n_users > u32::MAX as usize {
-            return Err(Error::config("TwoTower::n_users", "fewer than 2^32", n_users));
-        }
+        check_id_count("TwoTower::n_users", n_users)?;
         let rng = &mut Rng::stream(seed, &[0]);
         let multi_hot = |(item, categories)| MultiHot { cold: items.is_cold(item), categories };
         let multi_hot: Vec<_> = (0..).map(ItemId).zip(items.iter()).map(multi_hot).collect();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Interactions;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, check_id_count};
 use crate::features::ItemFeatures;
 use crate::ids::{ItemFilter, ItemId};
 use crate::pipeline::{Candidate, Query, Reranker, check_ranked};
@@ -258,6 +258,7 @@ impl Reranker for Rules {
 impl Saved {
     fn validate(&self) -> Result<()> {
         let Self { n_items, config } = self;
+        check_id_count("Rules::n_items", *n_items)?;
         let boosted = config.boosts.iter().flat_map(|boost| &boost.items);
         let pinned = config.pins.iter().map(|pin| &pin.item);
         let named = config.deny.iter().chain(config.allow.iter().flatten()).chain(&config.bury);
@@ -481,6 +482,7 @@ mod tests {
             let freshness = Some(Freshness { times: vec![None; n], half_life });
             assert!(Rules::new(RulesConfig { freshness, ..none() }, N_ITEMS).is_err());
         }
+        assert!(Rules::new(none(), usize::MAX).is_err());
     }
 
     #[test]

@@ -255,10 +255,16 @@ fn channels_are_fused_and_held_out_items_followed() {
     for measured in ["channels", "weights", "metrics"] {
         assert_eq!(again[measured], report[measured]);
     }
-    let of_other_rows = ["--channels", "pipeline", "--protocol", "p5"];
-    let Output { status, stderr, .. } = funnel(folder.path(), &of_other_rows).output().unwrap();
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert!(!status.success() && stderr.contains("pipeline holds channels of another protocol"), "{stderr}");
+    for (args, expected) in [
+        (&["--protocol", "p5"][..], "pipeline holds channels of another protocol"),
+        (&["--epochs", "2"], "only a study of the sequence channel trains"),
+        (&["--epochs", "0", "--study", "embedding-dim"], "--epochs 0: expected at least 1"),
+    ] {
+        let args = [&["--channels", "pipeline"], args].concat();
+        let Output { status, stderr, .. } = funnel(folder.path(), &args).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!status.success() && stderr.contains(expected), "{args:?}: {stderr}");
+    }
 }
 
 #[test]

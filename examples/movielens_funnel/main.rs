@@ -75,7 +75,7 @@ struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "report", "epochs", "ranker_epochs", "mmr", "study"])]
     load: Option<PathBuf>,
     /// Take the channels from a pipeline that --save wrote of the same data and protocol, and fit only what follows them
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["load", "epochs"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "load")]
     channels: Option<PathBuf>,
     /// Seeds the weights, the batches and the bootstrap
     #[arg(long, default_value_t = 1)]
@@ -191,6 +191,19 @@ impl Args {
         }
         if self.ranker_epochs == 0 {
             return Err("--ranker-epochs 0: expected at least 1".into());
+        }
+        let trains_sequences = self.study.iter().any(|study| study.trains_sequences());
+        match self.epochs {
+            Some(0) if trains_sequences => {
+                return Err("--epochs 0: expected at least 1 for the study of the sequence channel".into());
+            }
+            Some(_) if self.channels.is_some() && !trains_sequences => {
+                return Err(
+                    "--epochs: with --channels only a study of the sequence channel trains on the data"
+                        .into(),
+                );
+            }
+            _ => {}
         }
         if self.study.contains(&Study::Attention) && protocol != Protocol::P5 {
             return Err("--study attention is of a ranker, and needs --protocol p5".into());

@@ -40,6 +40,11 @@ impl Study {
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
+
+    /// Whether it fits the sequence channel again.
+    pub fn trains_sequences(self) -> bool {
+        matches!(self, Self::HistoryLength | Self::EmbeddingDim)
+    }
 }
 
 /// What is varied.

@@ -4,7 +4,7 @@ mod column_map;
 mod csr;
 mod dataset;
 mod decode;
-mod delimited;
+pub(crate) mod delimited;
 #[cfg(feature = "download")]
 mod download;
 mod filters;

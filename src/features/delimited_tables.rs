@@ -1,8 +1,9 @@
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
 use super::table::{Column, Table, Values};
 use crate::data::Texts;
+use crate::data::delimited::QuotedRecords;
 use crate::data::source::{self, Bytes, Origin};
 use crate::error::{Error, Location, Result};
 
@@ -62,8 +63,8 @@ impl DelimitedTables {
     ///
     /// # Errors
     /// A file that cannot be opened; no header; a column that is missing, or two of its name; and, table by table,
-    /// damaged compression, a line with another number of fields, or text that is not UTF-8. Each names the file, and
-    /// line and column where there is one.
+    /// damaged compression, a quotation mark that none closes, a line with another number of fields, or text
+    /// that is not UTF-8. Each names the file, and line and column where there is one.
     pub fn read<S: AsRef<str>>(&self, path: impl AsRef<Path>, columns: &[S]) -> Result<TextTables<'static>> {
         let (bytes, origin) = source::open(path.as_ref())?;
         self.tables(bytes, origin, columns)
@@ -105,59 +106,42 @@ impl DelimitedTables {
     }
 }
 
-/// The records of a text and the lines in which they begin.
+/// The records of a text, without blank ones.
 struct Records<'r> {
-    reader: csv::Reader<Box<Bytes<'r>>>,
-    record: csv::ByteRecord,
+    all: QuotedRecords<Box<Bytes<'r>>>,
     origin: Origin,
 }
 
 impl<'r> Records<'r> {
     fn new(bytes: Box<Bytes<'r>>, origin: Origin, format: &DelimitedTables) -> Self {
-        // A last line end makes the reader count the last line as it counts the others.
-        let bytes: Box<Bytes<'r>> = Box::new(bytes.chain(Cursor::new(b"\n")));
-        let reader = csv::ReaderBuilder::new()
-            .delimiter(format.delimiter)
-            .quoting(format.quoting)
-            .has_headers(false)
-            .flexible(true)
-            .terminator(csv::Terminator::Any(b'\n'))
-            .buffer_capacity(1 << 16)
-            .from_reader(bytes);
-        Self { reader, record: csv::ByteRecord::new(), origin }
+        Self { all: QuotedRecords::new(bytes, format.delimiter, format.quoting, 0), origin }
     }
 
-    /// Reads the next record that is not blank; `false` at the end.
+    /// Reads the next one; `false` at the end.
     fn next(&mut self) -> Result<bool> {
         loop {
-            let more = self.reader.read_byte_record(&mut self.record);
-            let more = more.map_err(|error| match error.into_kind() {
-                csv::ErrorKind::Io(error) => self.origin.read_error(error),
-                kind => Error::input(self.origin.location(), "delimited text", format!("{kind:?}")),
-            })?;
-            if !more || self.record.len() > 1 || !self.field(0).is_empty() {
+            let more = self.all.next(&self.origin)?;
+            if !more || self.n_fields() > 1 || !self.field(0).is_empty() {
                 return Ok(more);
             }
         }
     }
 
+    fn n_fields(&self) -> usize {
+        self.all.record().len()
+    }
+
     /// A field of the record, without the carriage return of a line end.
     fn field(&self, index: usize) -> &[u8] {
-        let field = self.record.get(index).unwrap_or_default();
+        let field = self.all.record().get(index).unwrap_or_default();
         match field {
-            [field @ .., b'\r'] if index + 1 == self.record.len() => field,
+            [field @ .., b'\r'] if index + 1 == self.n_fields() => field,
             _ => field,
         }
     }
 
-    /// The line where the record begins.
-    fn line(&self) -> u64 {
-        let inner = self.record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
-        self.reader.position().line().saturating_sub(inner + 1)
-    }
-
     fn place(&self) -> Location {
-        self.origin.location().line(self.line())
+        self.origin.location().line(self.all.line())
     }
 
     fn text(&self, index: usize, column: &str) -> Result<&str> {
@@ -172,7 +156,7 @@ impl<'r> Records<'r> {
             return Err(Error::input(self.origin.location().line(1), "a header line", "the end of the file"));
         }
         let name = |index| Ok(self.text(index, &(index + 1).to_string())?.trim().to_owned());
-        (0..self.record.len()).map(name).collect()
+        (0..self.n_fields()).map(name).collect()
     }
 
     /// The place of a column among those of these names.
@@ -208,16 +192,16 @@ impl TextTables<'_> {
             if !more {
                 break;
             }
-            if records.record.len() != self.n_columns {
+            if records.n_fields() != self.n_columns {
                 let expected = format!("{} fields", self.n_columns);
-                return Err(Error::input(records.place(), expected, records.record.len().to_string()));
+                return Err(Error::input(records.place(), expected, records.n_fields().to_string()));
             }
             for ((texts, missing), (name, index)) in columns.iter_mut().zip(&self.columns) {
                 let text = records.text(*index, name)?;
                 missing.push(text.is_empty());
                 texts.push(text);
             }
-            lines.push(records.line());
+            lines.push(records.all.line());
         }
         let mut table = Table::at_lines(records.origin.location(), lines);
         for ((texts, missing), (name, _)) in columns.into_iter().zip(&self.columns) {
@@ -297,6 +281,10 @@ mod tests {
             "input, column b: expected one column named \"b\", found two, in columns 1 and 3"
         );
         assert_eq!(error(&csv, "a,b\n1,2\n\n1,2,3\n"), "input, line 4: expected 2 fields, found 3");
+        assert_eq!(
+            error(&csv, "a,b\n\n1,2\n\"3,4\n5,6\n"),
+            "input, line 4: expected a quotation mark that closes the field, found none"
+        );
         let tables = csv.read_from(&b"a,b\n\"1\n\",2\n1,\xff\n"[..], &["a", "b"]).unwrap();
         let found = tables.collect::<Result<Vec<_>>>().unwrap_err().to_string();
         assert_eq!(found, "input, line 4, column b: expected UTF-8 text, found \"\\xff\"");

@@ -1,6 +1,7 @@
-use std::io::{self, BufRead, BufReader, Chain, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 
+use super::quoted::QuotedRecords;
 use crate::data::source::{Bytes, Origin};
 use crate::error::{Error, Location, Result};
 
@@ -23,17 +24,8 @@ pub(in crate::data) struct Records<'r> {
 }
 
 enum Text<'r> {
-    Quoted {
-        reader: Box<csv::Reader<Chain<&'r mut Bytes<'r>, LastLineEnd>>>,
-        record: csv::ByteRecord,
-        lines_before: u64,
-    },
-    Plain {
-        reader: BufReader<&'r mut Bytes<'r>>,
-        delimiter: Vec<u8>,
-        bytes: usize,
-        line: u64,
-    },
+    Quoted(Box<QuotedRecords<&'r mut Bytes<'r>>>),
+    Plain { reader: BufReader<&'r mut Bytes<'r>>, delimiter: Vec<u8>, bytes: usize, line: u64 },
 }
 
 /// The fields of one record.
@@ -83,13 +75,7 @@ impl<'r> Records<'r> {
     ) -> Self {
         let text = match format.delimiter[..] {
             [delimiter] if format.quoting => {
-                let reader = csv::ReaderBuilder::new()
-                    .delimiter(delimiter)
-                    .has_headers(false)
-                    .flexible(true)
-                    .terminator(csv::Terminator::Any(b'\n'))
-                    .from_reader(reader.chain(LastLineEnd::default()));
-                Text::Quoted { reader: Box::new(reader), record: csv::ByteRecord::new(), lines_before }
+                Text::Quoted(Box::new(QuotedRecords::new(reader, delimiter, true, lines_before)))
             }
             _ => Text::Plain {
                 reader: BufReader::new(reader),
@@ -118,20 +104,12 @@ impl<'r> Records<'r> {
         record.bytes.clear();
         record.fields.clear();
         match &mut self.text {
-            Text::Quoted { reader, record: found, lines_before } => {
-                let more = reader.read_byte_record(found).map_err(|error| match error.into_kind() {
-                    csv::ErrorKind::Io(error) => self.origin.read_error(error),
-                    kind => Error::input(self.origin.location(), "delimited text", format!("{kind:?}")),
-                })?;
+            Text::Quoted(records) => {
+                let more = records.next(self.origin)?;
+                let found = records.record();
                 record.bytes.extend_from_slice(found.as_slice());
                 record.fields.extend((0..found.len()).filter_map(|field| found.range(field)));
-                let inner = record.bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                let end = *lines_before + reader.position().line();
-                if more && reader.get_ref().get_ref().1.is_passed() {
-                    let place = self.origin.location().line(end - inner);
-                    return Err(Error::input(place, "a quotation mark that closes the field", "none"));
-                }
-                record.line = end.saturating_sub(inner + 1);
+                record.line = records.line();
                 Ok(more)
             }
             Text::Plain { reader, delimiter, bytes, line } => {
@@ -157,33 +135,9 @@ impl<'r> Records<'r> {
     /// How many bytes and lines have been read.
     pub(super) fn consumed(&self) -> Start {
         match &self.text {
-            Text::Quoted { reader, lines_before, .. } => {
-                let position = reader.position();
-                Start { bytes: position.byte() as usize, lines: lines_before + position.line() - 1 }
-            }
+            Text::Quoted(records) => records.consumed(),
             Text::Plain { bytes, line, .. } => Start { bytes: *bytes, lines: *line },
         }
-    }
-}
-
-/// A line end behind the text: a reader counts the last line as it counts the others, and asks for what comes
-/// after this end only inside a quotation.
-#[derive(Default)]
-struct LastLineEnd {
-    n_reads: usize,
-}
-
-impl LastLineEnd {
-    fn is_passed(&self) -> bool {
-        self.n_reads > 1
-    }
-}
-
-impl Read for LastLineEnd {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.n_reads += 1;
-        let end: &[u8] = if self.is_passed() { b"" } else { b"\n" };
-        { end }.read(buffer)
     }
 }
 

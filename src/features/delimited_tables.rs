@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::table::{Column, Table, Values};
 use crate::data::Texts;
-use crate::data::delimited::QuotedRecords;
+use crate::data::delimited::CsvRecords;
 use crate::data::source::{self, Bytes, Origin};
 use crate::error::{Error, Location, Result};
 
@@ -108,13 +108,13 @@ impl DelimitedTables {
 
 /// The records of a text, without blank ones.
 struct Records<'r> {
-    all: QuotedRecords<Box<Bytes<'r>>>,
+    all: CsvRecords<Box<Bytes<'r>>>,
     origin: Origin,
 }
 
 impl<'r> Records<'r> {
     fn new(bytes: Box<Bytes<'r>>, origin: Origin, format: &DelimitedTables) -> Self {
-        Self { all: QuotedRecords::new(bytes, format.delimiter, format.quoting, 0), origin }
+        Self { all: CsvRecords::new(bytes, format.delimiter, format.quoting, 0), origin }
     }
 
     /// Reads the next one; `false` at the end.

@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 
-use super::quoted::QuotedRecords;
+use super::csv_records::CsvRecords;
 use crate::data::source::{Bytes, Origin};
 use crate::error::{Error, Location, Result};
 
@@ -24,7 +24,7 @@ pub(in crate::data) struct Records<'r> {
 }
 
 enum Text<'r> {
-    Quoted(Box<QuotedRecords<&'r mut Bytes<'r>>>),
+    Quoted(Box<CsvRecords<&'r mut Bytes<'r>>>),
     Plain { reader: BufReader<&'r mut Bytes<'r>>, delimiter: Vec<u8>, bytes: usize, line: u64 },
 }
 
@@ -75,7 +75,7 @@ impl<'r> Records<'r> {
     ) -> Self {
         let text = match format.delimiter[..] {
             [delimiter] if format.quoting => {
-                Text::Quoted(Box::new(QuotedRecords::new(reader, delimiter, true, lines_before)))
+                Text::Quoted(Box::new(CsvRecords::new(reader, delimiter, true, lines_before)))
             }
             _ => Text::Plain {
                 reader: BufReader::new(reader),

@@ -4,15 +4,14 @@ use super::records::Start;
 use crate::data::source::Origin;
 use crate::error::{Error, Result};
 
-/// The records of delimited text whose fields may stand between quotation marks (RFC 4180), and the lines in which they
-/// begin.
-pub(crate) struct QuotedRecords<R> {
+/// The records of CSV, whose fields may stand between quotation marks (RFC 4180), and the lines in which they begin.
+pub(crate) struct CsvRecords<R> {
     reader: csv::Reader<Chain<R, LastLineEnd>>,
     record: csv::ByteRecord,
     lines_before: u64,
 }
 
-impl<R: Read> QuotedRecords<R> {
+impl<R: Read> CsvRecords<R> {
     /// The records of `text`, which begins after line `lines_before` of the file. Without `quoting`, quotation marks are
     /// characters like any other.
     pub(crate) fn new(text: R, delimiter: u8, quoting: bool, lines_before: u64) -> Self {

@@ -1,5 +1,5 @@
-//! Steps per second on a device, for sequences of length 200 and batches from 128 to 1,024, and for two towers;
-//! beside PyTorch, by turns.
+//! Steps per second on a device, for sequences of length 200 and batches from 128 to 1,024, for two towers and for
+//! ranking models; beside PyTorch, by turns.
 //!
 //! ```text
 //! RECSYS_PYTHON=python3 cargo bench --features wgpu --bench device_step -- --device wgpu
@@ -33,7 +33,7 @@ struct Args {
     /// The batches of sequences.
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024")]
     batch: Vec<usize>,
-    /// The workloads [default: sequences with both losses, with each batch, and two towers]
+    /// The workloads [default: sequences with both losses, with each batch, two towers and ranking models]
     workloads: Vec<String>,
     /// Steps in a turn [default: about two seconds of them]
     #[arg(long)]
@@ -140,7 +140,8 @@ fn main() {
 
 fn default_workloads(batches: &[usize]) -> Vec<String> {
     let sequences = |loss| batches.iter().map(move |batch| format!("sasrec_{loss}_l200_b{batch}"));
-    sequences("bce").chain(sequences("full")).chain(["two_tower_b1024".to_owned()]).collect()
+    let others = ["two_tower_b1024"].into_iter().chain(workloads::RANKING_NAMES).map(str::to_owned);
+    sequences("bce").chain(sequences("full")).chain(others).collect()
 }
 
 /// The median time of a step on each side.

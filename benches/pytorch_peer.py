@@ -123,7 +123,84 @@ def sasrec(loss_name, length, padded=True, batch=128):
     return draw, loss, [torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)]
 
 
+FIELDS = [6040, 3706, 2, 7, 21, 700, 18, 81]
+D_FIELD, HISTORY, CROSS = 16, 50, 3
+
+
+def perceptron(*widths, activation=nn.ReLU):
+    pairs = zip(widths, widths[1:])
+    return [layer for a, b in pairs for layer in (nn.Linear(a, b), activation())]
+
+
+class Fields(nn.Module):
+    """One table of all fields, and a perceptron of 256 and 128 units."""
+
+    def __init__(self, n_inputs):
+        super().__init__()
+        self.table = nn.Embedding(sum(FIELDS), D_FIELD)
+        nn.init.normal_(self.table.weight, std=0.01)
+        self.deep = nn.Sequential(*perceptron(n_inputs * D_FIELD, 256, 128))
+        self.out = nn.Linear(128, 1)
+
+
+class DeepFm(Fields):
+    def __init__(self):
+        super().__init__(len(FIELDS))
+        self.linear = nn.Embedding(sum(FIELDS), 1)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, ids):
+        e = self.table(ids)
+        pairs = 0.5 * (e.sum(1).square() - e.square().sum(1)).sum(1)
+        return self.linear(ids).sum((1, 2)) + pairs + self.out(self.deep(e.flatten(1))).squeeze(1)
+
+
+class DcnV2(Fields):
+    def __init__(self):
+        super().__init__(len(FIELDS))
+        d = len(FIELDS) * D_FIELD
+        self.cross = nn.ModuleList(nn.Linear(d, d) for _ in range(CROSS))
+        self.out = nn.Linear(d + 128, 1)
+
+    def forward(self, ids):
+        x_0 = x = self.table(ids).flatten(1)
+        for layer in self.cross:
+            x = x_0 * layer(x) + x
+        return self.out(torch.cat([x, self.deep(x_0)], 1)).squeeze(1)
+
+
+class Din(Fields):
+    def __init__(self):
+        super().__init__(len(FIELDS) + 1)
+        self.unit = nn.Sequential(*perceptron(4 * D_FIELD, 64, 32), nn.Linear(32, 1))
+
+    def forward(self, ids, history):
+        e, keys = self.table(ids), self.table(history)
+        query = e[:, 1:2].expand_as(keys)
+        weights = self.unit(torch.cat([query, keys, query - keys, query * keys], -1))
+        interest = (weights * keys).sum(1)
+        return self.out(self.deep(torch.cat([e.flatten(1), interest], 1))).squeeze(1)
+
+
+def ranking(model, batch=4096):
+    model = model.to(DEVICE)
+    starts = [sum(FIELDS[:field]) for field in range(len(FIELDS))]
+
+    def draw():
+        ids = torch.stack([start + randint(n, batch) for start, n in zip(starts, FIELDS)], 1)
+        history = [starts[1] + randint(FIELDS[1], batch, HISTORY)] if isinstance(model, Din) else []
+        return ids, *history, randint(2, batch).float()
+
+    def loss(*inputs):
+        return F.binary_cross_entropy_with_logits(model(*inputs[:-1]), inputs[-1])
+
+    return draw, loss, [torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)]
+
+
 WORKLOADS = {
+    "deep_fm": lambda: ranking(DeepFm()),
+    "dcn_v2": lambda: ranking(DcnV2()),
+    "din": lambda: ranking(Din()),
     "full_softmax": full_softmax,
     "two_tower_b1024": lambda: two_tower(6040, 3706, 1024),
     "two_tower_b2048": lambda: two_tower(6040, 3706, 2048),

@@ -69,6 +69,7 @@ fn main() {
     let names: Vec<&str> = ["full_softmax"]
         .into_iter()
         .chain(workloads::NAMES)
+        .chain(workloads::RANKING_NAMES)
         .chain(["large_tables_dense"])
         .chain(["sasrec_bce_l50_unpadded", "sasrec_full_l50_unpadded"])
         .chain(["sasrec_bce_l200_unpadded", "sasrec_full_l200_unpadded"])

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-mod deep_fm;
+mod ranking;
 mod sasrec;
 mod two_tower;
 
@@ -29,6 +29,10 @@ pub const NAMES: [&str; 7] = [
 #[allow(dead_code, reason = "of the `training_step` bench alone")]
 pub const DEEP_FM_NAMES: [&str; 3] = ["deep_fm_50k_ids", "deep_fm_500k_ids", "deep_fm_5m_ids"];
 
+/// Ranking models, of batches of 4,096.
+#[allow(dead_code, reason = "a server is told the names")]
+pub const RANKING_NAMES: [&str; 3] = ["deep_fm", "dcn_v2", "din"];
+
 const D: usize = 64;
 const N_ITEMS: usize = 3_417;
 const DROPOUT: f64 = 0.2;
@@ -45,9 +49,12 @@ pub fn on(device: &Device, name: &str) -> Box<dyn FnMut()> {
     let two_tower =
         |n_users, n_items, batch, update| two_tower::steps(n_users, n_items, batch, update, device);
     match name {
-        "deep_fm_50k_ids" => deep_fm::steps(50_000, device),
-        "deep_fm_500k_ids" => deep_fm::steps(500_000, device),
-        "deep_fm_5m_ids" => deep_fm::steps(5_000_000, device),
+        "deep_fm_50k_ids" => ranking::deep_fm_of(50_000, device),
+        "deep_fm_500k_ids" => ranking::deep_fm_of(500_000, device),
+        "deep_fm_5m_ids" => ranking::deep_fm_of(5_000_000, device),
+        "deep_fm" => ranking::deep_fm(device),
+        "dcn_v2" => ranking::dcn_v2(device),
+        "din" => ranking::din(device),
         "full_softmax" => full_softmax(device),
         "two_tower_b1024" => two_tower(6_040, 3_706, 1_024, TableUpdate::Dense),
         "two_tower_b2048" => two_tower(6_040, 3_706, 2_048, TableUpdate::Dense),

@@ -59,7 +59,11 @@ impl Mask {
         let mixed = |hash: Tensor<1, Int>, shift: u32| {
             hash.clone().bitwise_xor(hash.bitwise_right_shift_scalar(shift))
         };
-        let places = Tensor::<1, Int>::arange(0..n as i64, (device, DType::U32));
+        // Burn's `arange` makes the numbers on the host.
+        let width = n.isqrt().max(1);
+        let up_to = |n: usize| Tensor::<1, Int>::arange(0..n as i64, (device, DType::U32));
+        let starts = up_to(n.div_ceil(width)).mul_scalar(width as u32).unsqueeze_dim::<2>(1);
+        let places = (starts + up_to(width).unsqueeze_dim(0)).flatten::<1>(0, 1).narrow(0, 0, n);
         let hash = places.mul_scalar(0x9E37_79B9u32).bitwise_xor_scalar(low);
         let hash = mixed(hash, 16).mul_scalar(0x7FEB_352Du32).bitwise_xor_scalar(high);
         let hash = mixed(mixed(hash, 15).mul_scalar(0x846C_A68Bu32), 16);

@@ -37,7 +37,9 @@ pub(crate) use mask::Mask;
 #[doc(hidden)]
 pub use recurrent_cell::RecurrentCell;
 pub(crate) use repeated_columns::RepeatedColumns;
-pub(crate) use rows::{add_to_rows, replace_rows, select_rows};
+pub(crate) use rows::{
+    add_to_rows, mean, repeat_row, replace_rows, rows_times, select_rows, sum, sum_of_rows,
+};
 #[doc(hidden)]
 pub use sequence_layout::SequenceLayout;
 pub(crate) use simd::{dot, vectorized};

@@ -83,9 +83,14 @@ impl BatchStatistics {
             let (moments, epsilon) = (self.observe(&x), self.epsilon);
             return kernels::apply_3(kernels::BatchNorm { moments, epsilon }, x, gamma, beta);
         }
-        let batch = module::batch_norm_train(x, gamma, beta, self.epsilon);
-        self.run_along(n, batch.mean, batch.variance);
-        batch.output
+        let mean_of_rows = |x| kernels::sum_of_rows(x).div_scalar(n as f64);
+        let repeated = |row| kernels::repeat_row(row, n);
+        let mean = mean_of_rows(x.clone());
+        let centered = x - repeated(mean.clone());
+        let variance = mean_of_rows(centered.clone().square());
+        self.run_along(n, mean.detach(), variance.clone().detach());
+        let scale = gamma / variance.add_scalar(self.epsilon).sqrt();
+        centered * repeated(scale) + repeated(beta)
     }
 
     /// The mean and the biased variance of each column of a batch, `[2, d]`, which enter the running ones.

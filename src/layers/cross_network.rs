@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, check_size};
 use crate::kernels;
+use crate::layers::linear::plus_row;
 use crate::layers::{FieldVectors, Init, Linear};
 use crate::rng::Rng;
 
@@ -121,7 +122,7 @@ fn cross_vector(x0: Tensor<2>, x: Tensor<2>, wb: Tensor<2>) -> Tensor<2> {
         return kernels::apply_3(kernels::CrossVector, x0, x, wb);
     }
     let (w, b) = (wb.clone().narrow(0, 0, 1), wb.narrow(0, 1, 1));
-    x0 * x.clone().matmul(w.transpose()) + b + x
+    plus_row(x0 * x.clone().matmul(w.transpose()) + x, b.squeeze_dim(0))
 }
 
 /// ⟨x, y⟩ for each row x and the row y at its place, `[n, 1]`.

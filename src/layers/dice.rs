@@ -58,7 +58,8 @@ fn dice(x: Tensor<2>, alpha: Tensor<1>, statistics: &BatchStatistics, in_trainin
     let (gamma, beta) = (alpha.ones_like(), alpha.zeros_like());
     let p = activation::sigmoid(statistics.normalize(x.clone(), gamma, beta, in_training));
     let rest = alpha.clone().neg().add_scalar(1.0);
-    x * (p * rest.unsqueeze() + alpha.unsqueeze())
+    let [rest, alpha] = [rest, alpha].map(|row| kernels::repeat_row(row, x.dims()[0]));
+    x * (p * rest + alpha)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -8,6 +8,7 @@ use crate::error::{Error, Result, check_size};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels::{self, Bags};
 use crate::layers::field_vectors::take;
+use crate::layers::linear::plus_row;
 use crate::layers::repeated_fields::RepeatedFields;
 use crate::layers::{Embedding, FieldVectors, Init, Linear, TableUpdate, embedding_bag};
 use crate::rng::Rng;
@@ -195,7 +196,7 @@ impl FirstOrder {
         };
         match (n_fields, d_vectors) {
             (0, _) => of_vectors(),
-            (_, 0) => of_ids() + self.vectors.bias.val().unsqueeze(),
+            (_, 0) => plus_row(of_ids(), self.vectors.bias.val()),
             _ => of_ids() + of_vectors(),
         }
     }

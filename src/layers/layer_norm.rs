@@ -51,9 +51,13 @@ pub(crate) fn layer_norm<const D: usize>(
     if kernels::fused(&x) {
         return kernels::apply_3(kernels::LayerNorm { epsilon }, x, gamma, beta);
     }
-    let centered = x.clone().sub(x.mean_dim(D - 1));
-    let deviation = centered.clone().square().mean_dim(D - 1).add_scalar(epsilon).sqrt();
-    centered.div(deviation).mul(gamma.unsqueeze()).add(beta.unsqueeze())
+    let (shape, d) = (x.dims(), gamma.dims()[0]);
+    let n = shape[..D - 1].iter().product();
+    let x = x.reshape([n, d]);
+    let centered = x.clone().sub(x.mean_dim(1));
+    let deviation = centered.clone().square().mean_dim(1).add_scalar(epsilon).sqrt();
+    let [gamma, beta] = [gamma, beta].map(|row| kernels::repeat_row(row, n));
+    centered.div(deviation).mul(gamma).add(beta).reshape(shape)
 }
 
 #[cfg(all(test, feature = "flex"))]

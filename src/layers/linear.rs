@@ -1,5 +1,5 @@
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use crate::kernels;
 use crate::layers::{Activation, Init};
@@ -78,11 +78,20 @@ pub(super) fn linear<const D: usize>(
     if kernels::fused(&x) {
         return kernels::apply_3(kernels::Linear(activation), x, weight, bias);
     }
-    let y = module::linear(x, weight, Some(bias));
+    let mut shape = x.dims();
+    let (n, [d_input, d_output]) = (shape[..D - 1].iter().product::<usize>(), weight.dims());
+    shape[D - 1] = d_output;
+    let y = plus_row(kernels::rows_times(x.reshape([n, d_input]), weight), bias).reshape(shape);
     match activation {
         Some(activation) => activation.forward(y),
         None => y,
     }
+}
+
+/// `x` with a row added to each of its rows.
+pub(super) fn plus_row(x: Tensor<2>, row: Tensor<1>) -> Tensor<2> {
+    let [n, _] = x.dims();
+    x + kernels::repeat_row(row, n)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -18,5 +18,5 @@ pub fn bpr(logits: Tensor<2>) -> Tensor<1> {
     }
     let k = logits.dims()[1] - 1;
     let (positive, negative) = (logits.clone().narrow(1, 0, 1), logits.narrow(1, 1, k));
-    activation::softplus(negative.sub(positive), 1.0).mean()
+    kernels::mean(activation::softplus(negative.sub(positive), 1.0))
 }

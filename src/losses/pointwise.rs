@@ -31,8 +31,8 @@ pub fn generalized_binary_cross_entropy(logits: Tensor<2>, beta: f64) -> Tensor<
     }
     let [n, columns] = logits.dims();
     let (positive, negative) = (logits.clone().narrow(1, 0, 1), logits.narrow(1, 1, columns - 1));
-    let positive = activation::softplus(positive.neg(), 1.0).sum().mul_scalar(beta);
-    positive.add(activation::softplus(negative, 1.0).sum()).div_scalar(n as f32)
+    let positive = kernels::sum(activation::softplus(positive.neg(), 1.0)).mul_scalar(beta);
+    positive.add(kernels::sum(activation::softplus(negative, 1.0))).div_scalar(n as f32)
 }
 
 /// The β of [`generalized_binary_cross_entropy`] for `k` negatives from a catalogue of `n_items` and the

@@ -2,6 +2,7 @@ use burn::tensor::{Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::losses::{bpr, softmax_cross_entropy};
 
 /// What a ranking model minimises over rows with a logit x and a label y each.
@@ -104,10 +105,10 @@ impl RankingLoss {
                 let softplus = activation::softplus(logits.clone(), 1.0);
                 let positive = labels.clone().mul_scalar(positive_weight);
                 if positive_weight == 1.0 {
-                    return (softplus - logits * labels).mean();
+                    return kernels::mean(softplus - logits * labels);
                 }
                 let weight = positive.clone() - labels.add_scalar(-1.0);
-                (softplus * weight - logits * positive).mean()
+                kernels::mean(softplus * weight - logits * positive)
             }
             Self::Focal { gamma, alpha } => {
                 // The margin is x where the label is 1 and −x where it is 0; ln p = −softplus(−margin).
@@ -115,7 +116,7 @@ impl RankingLoss {
                 let weight = labels.mul_scalar(2.0 * alpha - 1.0).add_scalar(1.0 - alpha);
                 let log_wrong = activation::softplus(margin.clone(), 1.0).neg();
                 let modulation = log_wrong.mul_scalar(gamma).exp();
-                (weight * modulation * activation::softplus(margin.neg(), 1.0)).mean()
+                kernels::mean(weight * modulation * activation::softplus(margin.neg(), 1.0))
             }
             Self::Bpr { .. } => bpr(logits.reshape([n / k, k])),
             Self::Softmax { .. } => first_among(logits.reshape([n / k, k])),

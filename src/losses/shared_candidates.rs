@@ -87,7 +87,7 @@ impl SharedCandidates {
     /// The logits of every row and candidate, `[n, m]`, corrected and masked; `columns` are the positives
     /// among the candidates.
     pub fn logits(self, rows: Tensor<2>, columns: Option<Tensor<1, Int>>) -> Tensor<2> {
-        let mut logits = rows.matmul(self.vectors.transpose());
+        let mut logits = kernels::rows_times(rows, self.vectors.transpose());
         if let Some(log_q) = self.log_q {
             logits = correct_log_q(logits, log_q);
         }

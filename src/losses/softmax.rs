@@ -1,5 +1,7 @@
 use burn::tensor::{Bool, Int, Tensor, activation};
 
+use crate::kernels;
+
 /// The logit of a hidden candidate: its exponential is 0, and sums with it stay finite.
 const HIDDEN: f32 = -1e30;
 
@@ -76,7 +78,7 @@ fn at_columns(columns: Tensor<1, Int>, [n, m]: [usize; 2]) -> Tensor<2, Bool> {
 /// - columns: `[n]`, the column of each row's positive
 /// - output: `[1]`
 pub fn softmax_cross_entropy(logits: Tensor<2>, columns: Tensor<1, Int>) -> Tensor<1> {
-    activation::log_softmax(logits, 1).gather(1, columns.unsqueeze_dim(1)).mean().neg()
+    kernels::mean(activation::log_softmax(logits, 1).gather(1, columns.unsqueeze_dim(1))).neg()
 }
 
 /// Sampled softmax (Jean et al. 2015, eq. 9): the mean over rows of −ln(e^{s⁺} / (e^{s⁺} + Σ_k e^{s⁻_k})),
@@ -90,5 +92,5 @@ pub fn sampled_softmax(positive: Tensor<1>, negative: Tensor<2>) -> Tensor<1> {
     let n = positive.dims()[0];
     let max = negative.clone().detach().max_dim(1);
     let sums = negative.sub(max.clone()).exp().sum_dim(1).log().add(max).reshape([n]);
-    activation::softplus(sums.sub(positive), 1.0).mean()
+    kernels::mean(activation::softplus(sums.sub(positive), 1.0))
 }

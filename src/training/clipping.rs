@@ -2,6 +2,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use crate::kernels;
 use crate::layers::row_tape::RowGradient;
 
 /// Scales all gradients, those of parameters and those of rows, by min(1, `max_norm` / (‖g‖₂ + 10⁻⁶)), where
@@ -33,7 +34,7 @@ struct SumOfSquares<'a> {
 
 impl SumOfSquares<'_> {
     fn add<const D: usize>(&mut self, grad: Tensor<D>) {
-        let square = grad.square().sum();
+        let square = kernels::sum(grad.square());
         self.sum = Some(match self.sum.take() {
             Some(sum) => sum + square,
             None => square,

@@ -16,7 +16,7 @@ use recsys::training::{
     AdamConfig, Fitted, Optimizer, RetrievalBatches, RowOptimizer, Stepper, Trainer, TrainingConfig,
 };
 
-use super::others::{Part, agree, compare, normal, others};
+use super::others::{Part, agree, normal, others};
 
 fn config() -> TrainingConfig {
     TrainingConfig::default().with_epochs(2).with_learning_rate(3e-3).with_progress(false)
@@ -214,7 +214,7 @@ fn goes_on_where_it_was_interrupted_on_whatever_device() {
             for (first, second) in [(device, device), (&flex, device), (device, &flex)] {
                 let folder = tempfile::tempdir().unwrap();
                 let found = interrupted(folder.path(), first, second);
-                compare(&format!("{first:?}, then {second:?} ({})", other.name()), &found, &expected);
+                other.compare(&format!("{first:?}, then {second:?},"), &found, &expected);
             }
         });
     }

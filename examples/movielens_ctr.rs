@@ -242,7 +242,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let truth = Truth::new(&data.test);
     let rows: Vec<(&str, &ClassificationReport)> =
         measured.iter().map(|model| (model.name.as_str(), &model.report)).collect();
-    println!("Test, with 95 % intervals over users:\n{}", ClassificationReport::models_to_markdown(&rows));
+    let resampled = if truth.by_user { "users" } else { "rows" };
+    println!(
+        "Test, with 95 % intervals over {resampled}:\n{}",
+        ClassificationReport::models_to_markdown(&rows)
+    );
     let mut comparisons = Vec::new();
     for pair in measured.windows(2) {
         let [before, after] = [0, 1].map(|i| truth.predictions(&pair[i].probabilities));
@@ -579,20 +583,26 @@ fn probabilities(model: &impl RowScorer, rows: &EncodedRows) -> Result<Vec<f32>>
 
 /// What was so, beside what a model says: the first label.
 struct Truth {
+    /// Whether the rows tell whose they are; otherwise each is taken for a user's own.
+    by_user: bool,
     users: Vec<UserId>,
     labels: Vec<bool>,
 }
 
 impl Truth {
     fn new(rows: &EncodedRows) -> Self {
+        let groups = rows.groups();
+        let by_user = groups.iter().any(|&group| group != groups[0]);
+        let user_of = |row: usize| if by_user { groups[row] } else { row as u32 };
         Self {
-            users: rows.groups().iter().map(|&user| UserId(user)).collect(),
+            by_user,
+            users: (0..rows.n_rows()).map(|row| UserId(user_of(row))).collect(),
             labels: rows.labels().iter().step_by(rows.n_labels()).map(|&label| label > 0.5).collect(),
         }
     }
 
     fn predictions<'a>(&'a self, probabilities: &'a [f32]) -> Predictions<'a> {
-        let Self { users, labels } = self;
+        let Self { users, labels, .. } = self;
         Predictions { users, labels, scores: probabilities, probabilities: Some(probabilities) }
     }
 }

@@ -187,13 +187,14 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
     write_clicks(folder.path(), "libfm", "", |user, item, click| {
         format!("{click} {user}:1 {}:1\n", 30 + item)
     });
-    for files in [
-        &["--csv", "train.csv,valid.csv,test.csv", "--schema", "schema.json"][..],
-        &["--libfm", "train.libfm,valid.libfm,test.libfm"],
+    for (files, resampled) in [
+        (&["--csv", "train.csv,valid.csv,test.csv", "--schema", "schema.json"][..], "users"),
+        (&["--libfm", "train.libfm,valid.libfm,test.libfm"], "rows"),
     ] {
         let training =
             ["--model", "logistic,fm", "--epochs", "60", "--learning-rate", "0.03", "--batch-size", "128"];
-        succeed(ctr(folder.path(), &[files, &training, &["--patience", "60"]].concat()));
+        let stdout = succeed(ctr(folder.path(), &[files, &training, &["--patience", "60"]].concat()));
+        assert!(stdout.contains(&format!("intervals over {resampled}")), "{stdout}");
         let report = report(folder.path());
         let (logistic, fm) = (auc(&report, 0), auc(&report, 1));
         assert!(fm > 0.9 && logistic < 0.7, "{files:?}: FM {fm}, logistic regression {logistic}");

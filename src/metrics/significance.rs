@@ -21,7 +21,7 @@ pub struct Interval {
 pub struct Estimate {
     /// The value measured.
     pub value: f64,
-    /// Its interval, where one is defined.
+    /// Its interval, where one is defined: one user tells nothing of others.
     #[serde(flatten)]
     pub interval: Option<Interval>,
 }
@@ -36,7 +36,7 @@ pub struct Comparison {
     /// The mean of A less the mean of B.
     pub difference: Estimate,
     /// The share of resamples in which A is *not* above B: small where A is better, near 1 where B is.
-    /// One-sided; with 1,000 resamples, 0 means below 0.001.
+    /// One-sided; with 1,000 resamples, 0 means below 0.001; 1 of a single user, who is not resampled.
     pub p_value: f64,
 }
 
@@ -88,18 +88,20 @@ impl Comparison {
     /// Of the values of A and B, and their difference as it is and in the resamples.
     pub(super) fn new([a, b]: [f64; 2], difference: f64, resampled: Vec<f64>) -> Self {
         let not_above = resampled.iter().filter(|&&difference| difference <= 0.0).count();
-        let p_value = not_above as f64 / resampled.len().max(1) as f64;
+        let p_value = if resampled.is_empty() { 1.0 } else { not_above as f64 / resampled.len() as f64 };
         Self { a, b, difference: estimate(difference, resampled), p_value }
     }
 }
 
-/// Calls `statistic` with how often each of `n` users is drawn, for each resample.
+/// Calls `statistic` with how often each of `n` users is drawn, for each resample. One user is not resampled: each draw would
+/// be the same, and an interval of them without width.
 pub(super) fn bootstrap<T: Send>(
     n: usize,
     seed: u64,
     statistic: impl Fn(&[f64]) -> T + Sync + Send,
 ) -> Vec<T> {
-    (0..N_RESAMPLES as u64)
+    let n_resamples = if n > 1 { N_RESAMPLES } else { 0 };
+    (0..n_resamples as u64)
         .into_par_iter()
         .map_init(
             || vec![0.0; n],
@@ -207,6 +209,13 @@ mod tests {
             })
             .count();
         assert!((180..=199).contains(&covered), "{covered} of 200");
+    }
+
+    #[test]
+    fn one_user_has_no_interval_and_proves_nothing() {
+        assert_eq!(estimate_means(&[&[0.5]], 1).unwrap()[0], Estimate { value: 0.5, interval: None });
+        let comparison = compare_means(&[(&[0.9], &[0.1])], 1).unwrap()[0];
+        assert_eq!((comparison.difference.interval, comparison.p_value), (None, 1.0));
     }
 
     #[test]

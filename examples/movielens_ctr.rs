@@ -122,7 +122,8 @@ struct Args {
     /// Write everything measured to this file
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
-    /// Draw the loss and metric curves of the last model into this file
+    /// Draw the loss and metric curves of the model into this file; of several models, each into one of its own, named as
+    /// FILE.MODEL.svg. gbdt has none
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
@@ -254,9 +255,6 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         println!("{comparison}\n");
         comparisons.push(comparison);
     }
-    if let (Some(path), Some(last)) = (&args.plot, measured.last()) {
-        last.history.plot_svg(path)?;
-    }
     let total = start.elapsed().as_secs_f64();
     println!("Done in {total:.1} s.");
     if let Some(path) = &args.report {
@@ -284,6 +282,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         });
         write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
         println!("Wrote {}.", path.display());
+    }
+    for model in measured.iter().filter(|model| !model.history.epochs.is_empty()) {
+        if let Some(path) = &args.plot {
+            let alone = args.model.len() == 1;
+            let path = if alone { path.clone() } else { path.with_extension(format!("{}.svg", model.name)) };
+            model.history.plot_svg(&path)?;
+            println!("Wrote {}.", path.display());
+        }
     }
     Ok(())
 }

@@ -171,14 +171,17 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
     let auc = |report: &Value, model: usize| {
         report["models"][model]["metrics"]["metrics"]["auc"]["value"].as_f64().unwrap()
     };
-    let args =
-        ["--dataset", "synthetic", "--epochs", "3", "--model", "logistic,fm,mmoe", "--plot", "curves.svg"];
+    let last = if cfg!(feature = "gbdt") { "gbdt" } else { "fm" };
+    let models = format!("logistic,mmoe,{last}");
+    let args = ["--dataset", "synthetic", "--epochs", "3", "--model", &models, "--plot", "curves.svg"];
     let stdout = succeed(ctr(folder.path(), &args));
     assert!(stdout.contains("SYNTHETIC") && stdout.contains("Done in"), "{stdout}");
     let on_ratings = report(folder.path());
     assert_eq!((&on_ratings["protocol"], on_ratings["models"].as_array().unwrap().len()), (&"p4".into(), 3));
     assert!((0..3).all(|model| auc(&on_ratings, model) > 0.6), "{on_ratings}");
-    assert!(std::fs::read_to_string(folder.path().join("curves.svg")).unwrap().contains("<svg"));
+    let curves = |model: &str| std::fs::read_to_string(folder.path().join(format!("curves.{model}.svg")));
+    assert!(["logistic", "mmoe"].iter().all(|model| curves(model).unwrap().contains("<svg")));
+    assert_eq!(curves(last).is_err(), last == "gbdt", "trees have no epochs");
 
     write_clicks(folder.path(), "csv", "user,item,price,click\n", |user, item, click| {
         format!("u{user},{item},{}.5,{click}\n", item % 3)

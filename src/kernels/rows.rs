@@ -5,7 +5,7 @@
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use super::on_cpu;
+use super::{fused, on_cpu};
 
 /// The rows of `x` with these numbers.
 ///
@@ -46,12 +46,13 @@ pub(crate) fn replace_rows(x: Tensor<2>, rows: Tensor<1, Int>, values: Tensor<2>
     x.scatter_nd(rows.unsqueeze_dim::<2>(1), values, IndexingUpdateOp::Assign)
 }
 
-/// As many rows and more are added up in two stages; fewer take longer to launch twice than to add.
+/// As many rows and more are added up in two stages, but where operations are fused; fewer take longer to launch twice
+/// than to add.
 const STAGED: usize = 8_192;
 
 /// A row that broadcasts to `n` rows, `[1, d]` or `[n, d]`. Its gradient is a sum of rows.
 pub(crate) fn repeat_row(row: Tensor<1>, n: usize) -> Tensor<2> {
-    if n < STAGED {
+    if n < STAGED || fused(&row) {
         return row.unsqueeze();
     }
     // The gradient of `expand` is summed one dimension at a time.
@@ -63,7 +64,7 @@ pub(crate) fn repeat_row(row: Tensor<1>, n: usize) -> Tensor<2> {
 /// The sum of the rows of `x`, `[d]`.
 pub(crate) fn sum_of_rows(x: Tensor<2>) -> Tensor<1> {
     let [n, d] = x.dims();
-    if n < STAGED { x.sum_dim(0).reshape([d]) } else { in_stages(x) }
+    if n < STAGED || fused(&x) { x.sum_dim(0).reshape([d]) } else { in_stages(x) }
 }
 
 /// The sum of all numbers of `x`.
@@ -71,13 +72,13 @@ pub(crate) fn sum<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let n = x.shape().num_elements();
     // One after another, these take the time of a launch.
     const FEW: usize = 512;
-    if n < FEW || on_cpu(&x.device()) { x.sum() } else { in_stages(x.reshape([n, 1])) }
+    if n < FEW || fused(&x) { x.sum() } else { in_stages(x.reshape([n, 1])) }
 }
 
 /// The mean of all numbers of `x`.
 pub(crate) fn mean<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let n = x.shape().num_elements();
-    if on_cpu(&x.device()) { x.mean() } else { sum(x).div_scalar(n as f64) }
+    if fused(&x) { x.mean() } else { sum(x).div_scalar(n as f64) }
 }
 
 fn in_stages(x: Tensor<2>) -> Tensor<1> {
@@ -98,7 +99,7 @@ pub(crate) fn rows_times(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     // A GPU has something to do for each of as many numbers.
     const ENOUGH: usize = 1 << 22;
     let n_stages = n.isqrt().min(ENOUGH / (d * d_output).max(1));
-    if n < STAGED || n_stages < 2 {
+    if n < STAGED || n_stages < 2 || fused(&x) {
         return x.matmul(weight);
     }
     let m = n.div_ceil(n_stages);

@@ -1,7 +1,6 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, module};
 
-#[cfg(feature = "flex")]
 use crate::kernels;
 use crate::layers::Init;
 use crate::rng::Rng;

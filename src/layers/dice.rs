@@ -1,7 +1,6 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 
-#[cfg(feature = "flex")]
 use crate::kernels;
 use crate::layers::Init;
 use crate::layers::batch_norm::BatchStatistics;

@@ -1,5 +1,5 @@
 //! Every device does what Flex does: layers, losses, optimizers, whole training runs, saved models and answers
-//! agree within 10⁻³.
+//! agree within 10⁻³, on CUDA within 4 · 10⁻².
 //!
 //! ```text
 //! RECSYS_REQUIRE_DEVICE=wgpu cargo test --release --features wgpu --test devices

@@ -283,8 +283,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
         println!("Wrote {}.", path.display());
     }
-    for model in measured.iter().filter(|model| !model.history.epochs.is_empty()) {
-        if let Some(path) = &args.plot {
+    if let Some(path) = &args.plot {
+        for model in measured.iter().filter(|model| !model.history.epochs.is_empty()) {
             let alone = args.model.len() == 1;
             let path = if alone { path.clone() } else { path.with_extension(format!("{}.svg", model.name)) };
             model.history.plot_svg(&path)?;

@@ -41,15 +41,10 @@ fn steps<C: RankingConfig>(config: &C, fields: &[usize], n_past: usize, device: 
     };
     let space = named(FeatureSpace::default()).expect("valid fields");
     let rng = &mut Rng::new(1);
-    let starts: Vec<usize> = fields
-        .iter()
-        .scan(0, |end, n_ids| {
-            let start = *end;
-            *end += n_ids;
-            Some(start)
-        })
-        .collect();
-    let mut id_of = |field: usize| (starts[field] + rng.below(fields[field])) as u32;
+    let mut id_of = |field: usize| {
+        let ids = space.ids(field);
+        ids.start + rng.below(ids.len()) as u32
+    };
     let mut batch = || {
         let mut rows = EncodedRows::new(space.clone(), 1);
         for row in 0..BATCH {

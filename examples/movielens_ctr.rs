@@ -6,8 +6,6 @@
 mod ctr_data;
 #[path = "common/device.rs"]
 mod device;
-#[path = "common/files.rs"]
-mod files;
 #[path = "common/source.rs"]
 mod source;
 
@@ -20,7 +18,6 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use ctr_data::{Catalogue, CtrData, CtrSplit, MAX_LEN, USER_FIELDS, movielens};
 use device::DeviceName;
-use files::write_whole;
 use recsys::features::{CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
 use recsys::layers::{AttentionWeights, Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
@@ -280,7 +277,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             "comparisons": comparisons,
             "timings": { "read_s": read_s, "total_s": total },
         });
-        write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        recsys::disk::write_file(path, |file| serde_json::to_writer_pretty(file, &everything))?;
         println!("Wrote {}.", path.display());
     }
     if let Some(path) = &args.plot {

@@ -2,8 +2,6 @@
 //!
 //! `cargo run --release --example movielens_ratings -- --help`
 
-#[path = "common/files.rs"]
-mod files;
 #[path = "common/source.rs"]
 mod source;
 
@@ -13,7 +11,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use files::write_whole;
 use recsys::metrics::{Estimate, estimate_means, mae, rmse};
 use recsys::models::ranking::{BiasedMf, BiasedMfConfig};
 use recsys::prelude::*;
@@ -103,7 +100,7 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
             "models": models,
             "timings": { "total_s": start.elapsed().as_secs_f64() },
         });
-        write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        recsys::disk::write_file(path, |file| serde_json::to_writer_pretty(file, &everything))?;
         println!("Wrote {}.", path.display());
     }
     Ok(())

@@ -110,6 +110,15 @@ pub enum ErrorKind {
         /// What the file holds.
         found: String,
     },
+    /// A saved file or folder is whole, but of another kind or another model.
+    WrongKind {
+        /// The file or folder.
+        path: PathBuf,
+        /// The kind that was asked for.
+        expected: String,
+        /// The kind that it is.
+        found: String,
+    },
     /// A saved file has a format that this release does not read.
     UnsupportedVersion {
         /// The file.
@@ -288,6 +297,9 @@ impl fmt::Display for ErrorKind {
             }
             Self::Corrupt { path, expected, found } => {
                 write!(f, "{} is damaged: expected {expected}, found {found}", path.display())
+            }
+            Self::WrongKind { path, expected, found } => {
+                write!(f, "{} holds {found}; expected {expected}", path.display())
             }
             Self::UnsupportedVersion { path, found, supported } => write!(
                 f,

@@ -19,6 +19,7 @@
 //! | [`pipeline`] | In what order? |
 //! | [`metrics`] | How good is it? |
 //! | [`persistence`] | Can we open it next year? |
+//! | [`disk`] | Is it all there, or nothing? |
 //!
 //! Users and items are dense ids ([`ids`]); a [`Vocab`](data::Vocab) ties them to the keys of the outside
 //! world. Every random choice takes a seed ([`rng`]): the same seed gives the same result. Whatever a user's
@@ -58,6 +59,7 @@
 )]
 
 pub mod data;
+pub mod disk;
 pub mod error;
 pub mod features;
 pub mod ids;

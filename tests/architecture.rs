@@ -29,7 +29,11 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
         ],
         Burn::Everywhere,
     ),
-    ("persistence", &["data", "features", "index", "pipeline", "training", "models"], Burn::Everywhere),
+    (
+        "persistence",
+        &["data", "features", "index", "layers", "pipeline", "training", "models"],
+        Burn::Everywhere,
+    ),
     (
         "serving",
         &[
@@ -51,7 +55,7 @@ const TABLE: [(&str, &[&str], Burn); 13] = [
 ];
 
 /// The files beside the folders that everybody may import; among themselves too.
-const COMMON: [&str; 4] = ["error", "ids", "rng", "top_k"];
+const COMMON: [&str; 5] = ["disk", "error", "ids", "rng", "top_k"];
 
 /// The files that see everything and that nobody imports.
 const ROOTS: [&str; 2] = ["lib", "prelude"];

@@ -384,10 +384,7 @@ fn a_killed_run_resumes_to_the_identical_report() {
 
     let other = two_tower(folder.path(), &args).args(["--loss", "bpr"]).output().unwrap();
     let stderr = String::from_utf8(other.stderr).unwrap();
-    assert!(
-        !other.status.success() && stderr.contains("checkpoint.json, column model: expected"),
-        "{stderr}"
-    );
+    assert!(!other.status.success() && stderr.contains("run.json, column model: expected"), "{stderr}");
 }
 
 fn wait_for_checkpoint(folder: &PathBuf, n_epochs: usize) {

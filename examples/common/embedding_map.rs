@@ -1,9 +1,9 @@
 //! A map of the items: their vectors in two dimensions, as a picture.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::{fs, io};
 
 use bhtsne::{Neighbor, tSNE};
 use recsys::rng::Rng;
@@ -43,9 +43,15 @@ pub struct Place<'a> {
 /// Writes an SVG of `vectors`, `[places.len(), dim]` row by row, laid out by t-SNE (van der Maaten & Hinton 2008;
 /// Barnes–Hut: van der Maaten 2014) of their directions, from a start of the two principal components. The same
 /// vectors and seed give the same picture; a file that stood there is replaced all at once.
-pub fn draw(path: &Path, vectors: &[f32], dim: usize, places: &[Place<'_>], seed: u64) -> io::Result<()> {
+pub fn draw(
+    path: &Path,
+    vectors: &[f32],
+    dim: usize,
+    places: &[Place<'_>],
+    seed: u64,
+) -> Result<(), Box<dyn Error>> {
     let (n, m) = (vectors.len(), places.len());
-    let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    let invalid = |what| Err(String::into(what));
     if dim == 0 || n != m * dim {
         return invalid(format!("{n} numbers are no {m} vectors of {dim}"));
     }
@@ -54,9 +60,8 @@ pub fn draw(path: &Path, vectors: &[f32], dim: usize, places: &[Place<'_>], seed
     }
     let directions = directions(vectors, dim);
     let points = fit_to_page(&layout(&directions, dim, seed));
-    let scratch = path.with_extension("svg.part");
-    fs::write(&scratch, picture(&points, places))?;
-    fs::rename(&scratch, path)
+    let picture = picture(&points, places);
+    Ok(recsys::disk::write_file(path, |file| file.write_all(picture.as_bytes()))?)
 }
 
 /// The vectors at length 1, so that a distance tells the angle between two.

@@ -2,7 +2,6 @@
 
 mod device;
 mod embedding_map;
-mod files;
 pub mod run;
 #[allow(dead_code, reason = "not every example trains it")]
 pub mod sasrec;
@@ -17,8 +16,6 @@ use recsys::metrics::DatasetFacts;
 use recsys::prelude::*;
 
 pub use device::DeviceName;
-#[allow(unused_imports, reason = "a run of one model writes its own report")]
-pub use files::write_whole;
 pub use source::{DatasetName, SourceArgs};
 
 /// How results are measured. All hold out each user's last item for the test and the one before for

@@ -16,7 +16,6 @@ use recsys::training::{Fitted, RetrievalBatch, RetrievalBatches, Trainable, Trai
 use serde_json::json;
 
 use super::embedding_map::{self, Place};
-use super::files::write_whole;
 use super::{DataArgs, DeviceName, Prepared, Protocol};
 
 /// The options of every run.
@@ -226,7 +225,7 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
                 "total_s": total.as_secs_f64(),
             },
         });
-        write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        recsys::disk::write_file(path, |file| serde_json::to_writer_pretty(file, &everything))?;
         println!("Wrote {}.", path.display());
     }
     if let Some(path) = &args.map {

@@ -176,7 +176,7 @@ fn run(args: Args) -> std::result::Result<(), Box<dyn Error>> {
                 "request_p99_ms": p99_ms,
             },
         });
-        common::write_whole(path, &serde_json::to_vec_pretty(&everything)?)?;
+        recsys::disk::write_file(path, |file| serde_json::to_writer_pretty(file, &everything))?;
         funnel.plot_svg(path.with_extension("svg"))?;
         println!("Wrote {} and drew {}.", path.display(), path.with_extension("svg").display());
     }

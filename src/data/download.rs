@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::MovieLens;
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 
 const GROUPLENS: &str = "https://files.grouplens.org/datasets/movielens";
@@ -209,8 +210,12 @@ impl Archive {
         zip::ZipArchive::new(part)
             .and_then(|mut archive| archive.extract(&scratch))
             .map_err(|error| failed(&self.url, format!("the archive cannot be unpacked: {error}")))?;
-        fs::rename(scratch.join(&self.folder), folder).map_err(Error::io(folder))?;
-        fs::remove_dir_all(&scratch).map_err(Error::io(&scratch))
+        let unpacked = scratch.join(&self.folder);
+        disk::sync_tree(&unpacked)?;
+        fs::rename(&unpacked, folder).map_err(Error::io(folder))?;
+        // The data is there, whatever becomes of the scratch folder; the next download removes it.
+        fs::remove_dir_all(&scratch).ok();
+        Ok(())
     }
 }
 

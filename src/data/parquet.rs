@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::decode::decode;
 use super::rows::{DatasetBuilder, Rows};
 use super::vocab_builder::Keys;
 use super::{ColumnMap, Dataset, Key, Vocab};
+use crate::disk;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// What the files are called in errors.
@@ -143,23 +145,30 @@ pub fn read_record_batches(
 }
 
 /// Writes interactions to a Parquet file with the columns `user`, `item` (the keys: `UInt64` or `Utf8`),
-/// `value` (`Float32`) and `timestamp` (`Int64`), Snappy-compressed.
+/// `value` (`Float32`) and `timestamp` (`Int64`), Snappy-compressed. The file appears whole or not at all.
 ///
 /// # Errors
 /// A file that cannot be written.
 pub fn write_parquet(dataset: &Dataset, path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    let failed = |error: parquet::errors::ParquetError| Error::io(path)(std::io::Error::other(error));
     let properties = parquet::file::properties::WriterProperties::builder()
         .set_compression(parquet::basic::Compression::SNAPPY)
         .build();
-    let file = File::create(path).map_err(Error::io(path))?;
-    let mut writer = ArrowWriter::try_new(file, schema(dataset), Some(properties)).map_err(failed)?;
-    for batch in to_record_batches(dataset) {
-        writer.write(&batch).map_err(failed)?;
+    disk::write_file(path, |file| {
+        let mut writer = ArrowWriter::try_new(file, schema(dataset), Some(properties)).map_err(io_error)?;
+        to_record_batches(dataset).try_for_each(|batch| writer.write(&batch)).map_err(io_error)?;
+        writer.close().map(|_| ()).map_err(io_error)
+    })
+}
+
+/// What the file system said, if that is what went wrong.
+fn io_error(error: parquet::errors::ParquetError) -> io::Error {
+    match error {
+        parquet::errors::ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(source) => *source,
+            Err(source) => io::Error::other(source),
+        },
+        error => io::Error::other(error),
     }
-    writer.close().map_err(failed)?;
-    Ok(())
 }
 
 /// The interactions as Arrow record batches of at most 65,536 rows, with the columns of

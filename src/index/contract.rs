@@ -346,7 +346,7 @@ fn damaged_files_are_refused() {
 
     let path = folder.path().join("exact");
     exact(Similarity::Cosine, 2, &[1.0; 6]).save(&path).unwrap();
-    assert!(matches!(HnswIndex::load(&path).unwrap_err().kind(), ErrorKind::Corrupt { .. }));
+    assert!(matches!(HnswIndex::load(&path).unwrap_err().kind(), ErrorKind::WrongKind { .. }));
     assert_eq!(ExactIndex::load(folder.path().join("whole")).unwrap().len(), 60);
 }
 

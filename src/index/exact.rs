@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::Path;
+use std::io::{self, Write};
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -172,8 +172,8 @@ impl VectorIndex for ExactIndex {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::write(path, &Header::new(self, None), &self.rows(), &[])
+    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        file::write(to, &Header::new(self, None), &self.rows(), &[])
     }
 }
 

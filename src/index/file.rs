@@ -1,14 +1,13 @@
 //! The file of an index; the format is in the documentation of the folder's module.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::process;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::corrupt;
+use crate::error::{ErrorKind, Result};
 use crate::index::exact::MAX_DIM;
 use crate::index::graph::{Graph, GraphParts, LayerParts};
 use crate::index::hnsw::SavedGraph;
@@ -18,6 +17,8 @@ use crate::index::{BuildReport, ExactIndex, HnswConfig, Similarity, VectorIndex}
 const MAGIC: &[u8; 8] = b"RECSYSIX";
 const VERSION: u32 = 1;
 const CHECKSUM: usize = 32;
+/// Numbers that are written at once.
+const BLOCK: usize = 1 << 13;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Header {
@@ -58,47 +59,44 @@ impl GraphParts {
     }
 }
 
-/// Writes a file that appears complete or not at all.
-pub(super) fn write(path: &Path, header: &Header, vectors: &[f32], graph: &[u32]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let scratch = path.with_file_name(format!(".{name}.{}.part", process::id()));
-    let written = write_all(&scratch, header, vectors, graph)
-        .and_then(|()| fs::rename(&scratch, path).map_err(Error::io(path)));
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&scratch);
+/// Writes an index.
+pub(super) fn write(to: &mut dyn Write, header: &Header, vectors: &[f32], graph: &[u32]) -> io::Result<()> {
+    let header = serde_json::to_vec(header)?;
+    let mut to = Hashed { to, hash: Sha256::new() };
+    to.write_all(MAGIC)?;
+    to.write_all(&VERSION.to_le_bytes())?;
+    to.write_all(&(header.len() as u32).to_le_bytes())?;
+    to.write_all(&header)?;
+    write_words(&mut to, vectors, |x| x.to_le_bytes())?;
+    write_words(&mut to, graph, |x| x.to_le_bytes())?;
+    let checksum = to.hash.finalize();
+    to.to.write_all(&checksum)
+}
+
+fn write_words<T: Copy>(to: &mut impl Write, words: &[T], bytes: impl Fn(T) -> [u8; 4]) -> io::Result<()> {
+    let mut block = Vec::with_capacity(4 * BLOCK);
+    words.chunks(BLOCK).try_for_each(|words| {
+        block.clear();
+        block.extend(words.iter().flat_map(|&word| bytes(word)));
+        to.write_all(&block)
+    })
+}
+
+/// What is written is hashed on its way.
+struct Hashed<'a> {
+    to: &'a mut dyn Write,
+    hash: Sha256,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
     }
-    written
-}
 
-fn write_all(path: &Path, header: &Header, vectors: &[f32], graph: &[u32]) -> Result<()> {
-    let header = serde_json::to_vec(header).map_err(|error| Error::io(path)(error.into()))?;
-    let mut file =
-        Hashed { file: BufWriter::new(File::create(path).map_err(Error::io(path))?), sha: Sha256::new() };
-    let mut write = || {
-        file.write(MAGIC)?;
-        file.write(&VERSION.to_le_bytes())?;
-        file.write(&(header.len() as u32).to_le_bytes())?;
-        file.write(&header)?;
-        vectors.iter().try_for_each(|x| file.write(&x.to_le_bytes()))?;
-        graph.iter().try_for_each(|x| file.write(&x.to_le_bytes()))?;
-        let checksum = file.sha.clone().finalize();
-        file.file.write_all(&checksum)?;
-        file.file.flush()?;
-        file.file.get_ref().sync_all()
-    };
-    write().map_err(Error::io(path))
-}
-
-struct Hashed {
-    file: BufWriter<File>,
-    sha: Sha256,
-}
-
-impl Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.sha.update(bytes);
-        self.file.write_all(bytes)
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -109,10 +107,9 @@ pub(super) struct SavedIndex {
 }
 
 impl SavedIndex {
-    /// Reads and checks a file.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
-        let mut rest = Rest { bytes: checked_body(path, &bytes)?, path };
+    /// Checks and reads the bytes of a file.
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        let mut rest = Rest { bytes: checked_body(path, bytes)?, path };
         let header_len = rest.u32s(1)?[0] as usize;
         let header: Header = serde_json::from_slice(rest.take(header_len)?)
             .map_err(|error| corrupt(path, "a header in JSON", error.to_string()))?;
@@ -146,10 +143,6 @@ fn checked_body<'a>(path: &'a Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
         return Err(corrupt(path, "the SHA-256 that the file ends with", "other bytes"));
     }
     Ok(body)
-}
-
-pub(super) fn corrupt(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    ErrorKind::Corrupt { path: path.to_path_buf(), expected: expected.into(), found: found.into() }.into()
 }
 
 /// The bytes not yet read.
@@ -191,6 +184,7 @@ impl<'a> Rest<'a> {
 
     fn graph(&mut self, exact: &ExactIndex, header: GraphHeader) -> Result<SavedGraph> {
         let GraphHeader { config, report, layers } = header;
+        config.validate().map_err(|error| corrupt(self.path, "settings of a graph", error.to_string()))?;
         if layers.is_empty() {
             return Ok(SavedGraph { graph: None, config, report });
         }

@@ -1,11 +1,13 @@
 use std::fmt;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ItemFilter, ItemId};
 use crate::index::file::{self, GraphHeader, Header, SavedIndex};
 use crate::index::graph::Graph;
@@ -57,7 +59,7 @@ impl Default for HnswConfig {
 }
 
 impl HnswConfig {
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let counts = [
             ("HnswConfig::ef_construction", self.ef_construction),
             ("HnswConfig::ef_search", self.ef_search),
@@ -206,11 +208,10 @@ impl HnswIndex {
     /// As [`load`](crate::index::load), and a file that holds an [`ExactIndex`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let SavedIndex { exact, graph } = SavedIndex::read(path)?;
-        match graph {
-            Some(graph) => Ok(Self::from_saved(exact, graph)),
-            None => Err(file::corrupt(path, "an HNSW index", "an exact index")),
-        }
+        let SavedIndex { exact, graph } = SavedIndex::parse(&disk::read_file(path)?, path)?;
+        let (expected, found) = ("an HNSW index".into(), "an exact index".into());
+        let other = || ErrorKind::WrongKind { path: path.to_path_buf(), expected, found }.into();
+        graph.map(|graph| Self::from_saved(exact, graph)).ok_or_else(other)
     }
 
     pub(super) fn from_saved(exact: ExactIndex, saved: SavedGraph) -> Self {
@@ -295,11 +296,11 @@ impl VectorIndex for HnswIndex {
         Ok(rows.map(|(query, filter)| self.top_k(query, k, filter)).collect())
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
+    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         let parts = self.graph.as_ref().map(Graph::parts);
         let header = GraphHeader::new(&self.config, &self.report, parts.as_ref());
         let numbers = parts.iter().flat_map(|parts| parts.numbers()).collect::<Vec<_>>();
-        file::write(path, &Header::new(&self.exact, Some(header)), &self.exact.rows(), &numbers)
+        file::write(to, &Header::new(&self.exact, Some(header)), &self.exact.rows(), &numbers)
     }
 }
 

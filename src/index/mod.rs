@@ -31,4 +31,4 @@ mod contract;
 pub use exact::ExactIndex;
 pub use hnsw::{BuildReport, Fallback, HnswConfig, HnswIndex};
 pub use similarity::Similarity;
-pub use vector_index::{VectorIndex, load};
+pub use vector_index::{VectorIndex, load, parse};

@@ -1,6 +1,8 @@
 use std::fmt::Debug;
+use std::io::{self, Write};
 use std::path::Path;
 
+use crate::disk;
 use crate::error::Result;
 use crate::ids::{ItemFilter, ItemId};
 use crate::index::file::SavedIndex;
@@ -52,12 +54,19 @@ pub trait VectorIndex: Debug + Send + Sync {
         filters: &[&ItemFilter],
     ) -> Result<Vec<Vec<(ItemId, f32)>>>;
 
-    /// Writes the index to one file, in the [format](crate::index#file-format) that [`load`] reads. The
-    /// file appears complete or not at all.
+    /// Writes the index in the [format](crate::index#file-format) that [`load`] and [`parse`] read.
+    ///
+    /// # Errors
+    /// What `to` returns.
+    fn write(&self, to: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes the index to one file, which appears whole or not at all.
     ///
     /// # Errors
     /// What the file system refuses.
-    fn save(&self, path: &Path) -> Result<()>;
+    fn save(&self, path: &Path) -> Result<()> {
+        disk::write_file(path, |file| self.write(file))
+    }
 }
 
 /// Reads an index of either kind, as [`VectorIndex::save`] wrote it.
@@ -65,7 +74,15 @@ pub trait VectorIndex: Debug + Send + Sync {
 /// # Errors
 /// A file that cannot be read, is damaged, or has a newer format.
 pub fn load(path: impl AsRef<Path>) -> Result<Box<dyn VectorIndex>> {
-    Ok(match SavedIndex::read(path.as_ref())? {
+    parse(&disk::read_file(path.as_ref())?, path.as_ref())
+}
+
+/// The index of either kind in these bytes, as [`VectorIndex::write`] wrote it; `path` says in errors where they stood.
+///
+/// # Errors
+/// Bytes that are damaged, or of a newer format.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Box<dyn VectorIndex>> {
+    Ok(match SavedIndex::parse(bytes, path)? {
         SavedIndex { exact, graph: None } => Box::new(exact) as Box<dyn VectorIndex>,
         SavedIndex { exact, graph: Some(graph) } => Box::new(HnswIndex::from_saved(exact, graph)),
     })
@@ -77,6 +94,6 @@ impl ExactIndex {
     /// # Errors
     /// As [`load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(SavedIndex::read(path.as_ref())?.exact)
+        Ok(SavedIndex::parse(&disk::read_file(path.as_ref())?, path.as_ref())?.exact)
     }
 }

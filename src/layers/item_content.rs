@@ -1,8 +1,8 @@
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use crate::error::Result;
-use crate::layers::{GatedFusion, gather, read};
+use crate::layers::{GatedFusion, gather, param, read};
 use crate::rng::Rng;
 
 /// What is known of each item beside its id, a frozen matrix, and its [`GatedFusion`] with what is learned of it.
@@ -15,9 +15,15 @@ pub struct ItemContent {
 
 impl ItemContent {
     /// The content of items, `[n_items, d_content]` row by row, to be fused with vectors of width `d`.
-    pub fn new(d_content: usize, content: &[f32], d: usize, rng: &mut Rng, device: &Device) -> Self {
+    pub fn new(
+        [n_items, d_content]: [usize; 2],
+        content: &[f32],
+        d: usize,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
         Self {
-            vectors: frozen(content.to_vec(), d_content, device),
+            vectors: frozen(n_items, d_content, device, || content.to_vec()),
             fusion: GatedFusion::new(d_content, d, rng, device),
         }
     }
@@ -49,15 +55,18 @@ impl ItemContent {
         let mut all = read(vectors)?;
         all.truncate(all.len() - d);
         all.extend_from_slice(content);
-        Ok(Self { vectors: frozen(all, d, &device), fusion: self.fusion.clone() })
+        Ok(Self { vectors: frozen(all.len() / d, d, &device, || all), fusion: self.fusion.clone() })
     }
 }
 
 /// The rows, and one of zeros behind them.
-fn frozen(mut values: Vec<f32>, width: usize, device: &Device) -> Param<Tensor<2>> {
-    values.resize(values.len() + width, 0.0);
-    let shape = [values.len() / width, width];
-    Param::from_data(TensorData::new(values, shape), device).set_require_grad(false)
+fn frozen(n: usize, d: usize, device: &Device, rows: impl FnOnce() -> Vec<f32>) -> Param<Tensor<2>> {
+    let with_padding = || {
+        let mut values = rows();
+        values.resize((n + 1) * d, 0.0);
+        values
+    };
+    param([n + 1, d], device, with_padding).set_require_grad(false)
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -67,7 +76,7 @@ mod tests {
     #[test]
     fn padding_stays_zero_and_content_is_frozen() {
         let device = Device::flex().autodiff();
-        let content = ItemContent::new(2, &[1.0, 2.0, 3.0, 4.0], 3, &mut Rng::new(1), &device);
+        let content = ItemContent::new([2, 2], &[1.0, 2.0, 3.0, 4.0], 3, &mut Rng::new(1), &device);
         let x = Tensor::<2>::zeros([2, 3], &device).require_grad();
         let y = content.forward(x.clone(), &[2, 1]);
         let numbers = read(y.clone()).unwrap();
@@ -79,7 +88,7 @@ mod tests {
     #[test]
     fn more_items_stand_behind() {
         let device = Device::flex();
-        let content = ItemContent::new(2, &[1.0, 2.0, 3.0, 4.0], 3, &mut Rng::new(1), &device);
+        let content = ItemContent::new([2, 2], &[1.0, 2.0, 3.0, 4.0], 3, &mut Rng::new(1), &device);
         let more = content.with_items(&[1.0, 2.0]).unwrap();
         let run = |content: &ItemContent, items: &[u32]| {
             read(content.forward(Tensor::ones([items.len(), 3], &device), items)).unwrap()

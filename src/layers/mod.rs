@@ -53,6 +53,8 @@ pub use field_vectors::FieldVectors;
 pub use gated_fusion::GatedFusion;
 pub use history_encoder::{HistoryEncoder, HistoryEncoderConfig};
 pub use init::Init;
+use init::param;
+pub(crate) use init::without_weights;
 pub use item_content::ItemContent;
 pub use l2_normalize::l2_normalize;
 pub use layer_norm::LayerNorm;

@@ -3,6 +3,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, check_size};
+use crate::layers::param;
 
 /// How a history of item vectors becomes one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,20 +36,22 @@ impl Pooling {
         check_size("Pooling::n_scales", self.n_outputs())?;
         check_size("Pooling::max_len", max_len)?;
         let n = self.n_outputs();
-        let mut log_weights = vec![0f32; n * max_len];
-        if let Self::Recency { n_scales } = self {
-            for scale in 0..n_scales {
-                // Half-lives ½ · (2 max_len)^(scale / (n − 1)): from half an item to the whole history.
-                let exponent = scale as f64 / (n_scales - 1).max(1) as f64;
-                let half_life = 0.5 * (2.0 * max_len as f64).powf(exponent);
-                for distance in 0..max_len {
-                    log_weights[scale * max_len + distance] =
-                        (-(distance as f64) / half_life * std::f64::consts::LN_2).max(-20.0) as f32;
-                }
-            }
-        }
-        let log_weights = Param::from_data(TensorData::new(log_weights, [n, max_len]), device);
+        let log_weights = param([n, max_len], device, || self.log_weights(max_len));
         Ok(HistoryPooling { log_weights: log_weights.set_require_grad(self != Self::Mean) })
+    }
+
+    /// The fresh log-weights, scale by scale.
+    fn log_weights(self, max_len: usize) -> Vec<f32> {
+        let Self::Recency { n_scales } = self else { return vec![0.0; max_len] };
+        let of_scale = |scale: usize| {
+            // Half-lives ½ · (2 max_len)^(scale / (n − 1)): from half an item to the whole history.
+            let exponent = scale as f64 / (n_scales - 1).max(1) as f64;
+            let half_life = 0.5 * (2.0 * max_len as f64).powf(exponent);
+            (0..max_len).map(move |distance| {
+                (-(distance as f64) / half_life * std::f64::consts::LN_2).max(-20.0) as f32
+            })
+        };
+        (0..n_scales).flat_map(of_scale).collect()
     }
 }
 

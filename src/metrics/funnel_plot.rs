@@ -1,10 +1,10 @@
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk;
+use crate::error::{ErrorKind, Result};
 use crate::metrics::funnel::Funnel;
 use crate::metrics::significance::Estimate;
 
@@ -18,7 +18,7 @@ const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 pub(super) fn write_svg(funnel: &Funnel, path: &Path) -> Result<()> {
     let svg = draw(funnel)
         .map_err(|error| ErrorKind::Io { path: path.to_path_buf(), source: io::Error::other(error) })?;
-    fs::write(path, svg).map_err(Error::io(path))
+    disk::write_file(path, |file| file.write_all(svg.as_bytes()))
 }
 
 fn draw(funnel: &Funnel) -> Result<String, String> {
@@ -95,6 +95,8 @@ fn draw_bars<'a>(funnel: &Funnel, backend: SVGBackend<'a>) -> Result<(), Box<dyn
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::metrics::funnel::FunnelStage;
     use crate::metrics::significance::Interval;

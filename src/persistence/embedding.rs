@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Vocab;
-use crate::error::{ErrorKind, Result};
-use crate::features::{ItemFeatures, ItemVectors};
+use crate::error::{ErrorKind, Result, check_size};
+use crate::features::ItemFeatures;
 use crate::index::{self, VectorIndex};
 use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
@@ -37,7 +37,7 @@ pub trait BundledModel: EmbeddingModel + Module {
     /// A file that cannot be written.
     fn write_settings(&self, writer: &BundleWriter) -> Result<()>;
 
-    /// A model of the bundle's settings with weights that are not yet the bundle's.
+    /// A model of the bundle's settings; its weights are never made, the bundle's take their place.
     ///
     /// # Errors
     /// Settings that are missing, damaged or out of range.
@@ -54,13 +54,12 @@ impl BundledModel for TwoTower {
     }
 
     fn fresh(bundle: &Bundle, n_users: usize, _n_items: usize, device: &Device) -> Result<Self> {
-        let mut features: ItemFeatures = bundle.read_json(FEATURES)?;
-        if let Some(d_content) = bundle.read_json::<Option<usize>>(CONTENT)? {
-            // The content itself is among the weights.
-            let zeros = ItemVectors::new(d_content, vec![0.0; features.n_items() * d_content])?;
-            features = features.with_vectors(zeros)?;
-        }
-        bundle.read_json::<TwoTowerConfig>(CONFIG)?.init(n_users, &features, 0, device)
+        let features: ItemFeatures = bundle.read_json(FEATURES)?;
+        let d_content: Option<usize> = bundle.read_json(CONTENT)?;
+        d_content.map_or(Ok(()), |d_content| check_size("TwoTower::d_content", d_content))?;
+        // The content itself is among the weights.
+        let content = d_content.map(|d_content| (d_content, [].as_slice()));
+        bundle.read_json::<TwoTowerConfig>(CONFIG)?.init_with(n_users, &features, content, 0, device)
     }
 }
 
@@ -108,7 +107,7 @@ impl<M: BundledModel> EmbeddingBundle<M> {
         writer.write_json(ITEMS, &self.items)?;
         writer.write_json(POPULARITY, &self.popularity)?;
         write_weights(&self.model, &writer)?;
-        self.index.save(&writer.path(INDEX))?;
+        writer.write(INDEX, |file| self.index.write(file))?;
         writer.finish(M::KIND)
     }
 
@@ -120,8 +119,8 @@ impl<M: BundledModel> EmbeddingBundle<M> {
         let bundle = Bundle::open(folder, M::KIND)?;
         let (users, items): (Vocab, Vocab) = (bundle.read_json(USERS)?, bundle.read_json(ITEMS)?);
         let loaded = Self {
-            model: read_weights(M::fresh(&bundle, users.len(), items.len(), device)?, &bundle)?,
-            index: index::load(bundle.path(INDEX)?)?,
+            model: read_weights(|| M::fresh(&bundle, users.len(), items.len(), device), &bundle)?,
+            index: index::parse(&bundle.read(INDEX)?, &bundle.path(INDEX))?,
             popularity: bundle.read_json(POPULARITY)?,
             users,
             items,
@@ -171,7 +170,7 @@ fn write_model(model: &impl BundledModel, n_users: usize, writer: &BundleWriter)
 
 fn read_model<M: BundledModel>(reader: &PartReader<'_>) -> Result<M> {
     let Size { n_users, n_items } = reader.files().read_json(SIZE)?;
-    read_weights(M::fresh(reader.files(), n_users, n_items, reader.device())?, reader.files())
+    read_weights(|| M::fresh(reader.files(), n_users, n_items, reader.device()), reader.files())
 }
 
 impl Part for TwoTower {
@@ -197,13 +196,13 @@ impl Part for Sasrec {
 impl<M: EmbeddingModel + Part> Part for EmbeddingRecaller<M> {
     fn write(&self, writer: &PartWriter<'_>) -> Result<()> {
         self.encoder().write(&writer.within(ENCODER)?)?;
-        self.index().save(&writer.files().path(INDEX))?;
+        writer.files().write(INDEX, |file| self.index().write(file))?;
         writer.write_recaller(FALLBACK, self.fallback())
     }
 
     fn read(reader: &PartReader<'_>) -> Result<Self> {
         let encoder = M::read(&reader.within(ENCODER))?;
-        let index = index::load(reader.files().path(INDEX)?)?;
+        let index = index::parse(&reader.files().read(INDEX)?, &reader.files().path(INDEX))?;
         let (what, expected, found) = ("number of items in the index", encoder.n_items(), index.len());
         if expected != found {
             return Err(ErrorKind::LengthMismatch { what, expected, found }.into());

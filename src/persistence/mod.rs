@@ -1,8 +1,10 @@
-//! Can we open it next year? Bundles: folders with a manifest, a format version and checksums, written all
-//! or not at all.
+//! Can we open it next year? Bundles: folders with a manifest, a format version and checksums, written all or not at all, as
+//! [`disk`](crate::disk) says.
 
 mod bundle;
 mod embedding;
+#[cfg(all(test, unix, feature = "flex"))]
+mod kills;
 mod part;
 mod pipeline;
 mod ranking;
@@ -11,7 +13,7 @@ mod registry;
 mod safetensors;
 mod weights;
 
-pub use bundle::{Bundle, BundleWriter, FORMAT_VERSION};
+pub use bundle::{Bundle, BundleWriter};
 pub use embedding::{BundledModel, EmbeddingBundle};
 pub use part::{Part, PartReader, PartWriter};
 pub use pipeline::{PipelineBundle, RowFeatures};

@@ -35,11 +35,10 @@ const RECALL: &str = "recall";
 /// A whole pipeline with the keys behind its ids: what a service opens to answer requests.
 ///
 /// Saved and loaded in another process, it gives the same answers, to the bit where the device computes alike. A
-/// [`Registry`] knows how each stage is saved. The folder holds:
+/// [`Registry`] knows how each stage is saved. Beside the manifest ([`disk`](crate::disk)) the folder holds:
 ///
 /// | file or folder | content |
 /// |---|---|
-/// | `manifest.json` | format version, kind, length and SHA-256 of every file |
 /// | `users.cbor`, `items.cbor` | the keys |
 /// | `features.cbor` | encoders and statistics of ranking stages |
 /// | `stages.json` | candidates kept by recall; name, candidates kept and time budget of each stage behind it |

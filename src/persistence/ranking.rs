@@ -68,9 +68,10 @@ impl<C: RankingConfig> RankingBundle<C> {
         let bundle = Bundle::open(folder, C::NAME)?;
         let encoder: FeatureEncoder = bundle.read_json(ENCODER)?;
         let known: CandidateRows = bundle.read_cbor(ROWS)?;
-        let fresh = bundle.read_json::<C>(CONFIG)?.init(known.space(), 0, device)?;
+        let config = bundle.read_json::<C>(CONFIG)?;
+        let model = read_weights(|| config.init(known.space(), 0, device), &bundle)?;
         let loaded = Self {
-            ranker: FeatureRanker::new(read_weights(fresh, &bundle)?, known)?,
+            ranker: FeatureRanker::new(model, known)?,
             encoder,
             store: bundle.read_json(STATISTICS)?,
             users: bundle.read_json(USERS)?,
@@ -111,8 +112,8 @@ pub fn write_network(model: &impl RankingModel, writer: &PartWriter<'_>) -> Resu
 /// A file that is missing or damaged, or settings that do not fit each other.
 pub fn read_network<C: RankingConfig>(reader: &PartReader<'_>) -> Result<C::Model> {
     let files = reader.files();
-    let fresh = files.read_json::<C>(CONFIG)?.init(&files.read_json(SPACE)?, 0, reader.device())?;
-    read_weights(fresh, files)
+    let (config, space) = (files.read_json::<C>(CONFIG)?, files.read_json(SPACE)?);
+    read_weights(|| config.init(&space, 0, reader.device()), files)
 }
 
 macro_rules! networks_are_parts {

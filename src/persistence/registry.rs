@@ -229,7 +229,7 @@ impl<S: ?Sized> Kinds<S> {
             None => {
                 let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name.as_str()).collect();
                 let expected = format!("a registered {}: {}", self.role, names.join(", "));
-                Err(Error::input(Location::file(reader.files().path(KIND)?), expected, name))
+                Err(Error::input(Location::file(reader.files().path(KIND)), expected, name))
             }
         }
     }

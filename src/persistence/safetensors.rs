@@ -1,9 +1,14 @@
+use std::io;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
+use burn::store::{
+    ApplyError, ApplyResult, BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore,
+};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, corrupt};
 use crate::error::{ErrorKind, Result};
 use crate::persistence::weights::finite_float32;
 
@@ -20,20 +25,18 @@ pub enum WeightLayout {
     PyTorch,
 }
 
-/// Writes every weight of a model to a safetensors file, which appears complete or not at all and replaces
-/// one that stood there.
+/// Writes every weight of a model to a safetensors file, which appears whole or not at all and replaces one that stood there.
 ///
 /// # Errors
 /// A file that cannot be written, or a device that fails to give its numbers back.
 pub fn save_safetensors<M: Module>(model: &M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<()> {
-    let path = path.as_ref();
-    let mut store = store(path).overwrite(true);
-    if layout == WeightLayout::PyTorch {
-        store = store.with_to_adapter(BurnToPyTorchAdapter);
-    }
-    model.save_into(&mut store).map_err(|error| {
-        let source = std::io::Error::other(error.to_string());
-        ErrorKind::Io { path: path.to_path_buf(), source }.into()
+    disk::write_file(path, |file| {
+        let mut store = store(None);
+        if layout == WeightLayout::PyTorch {
+            store = store.with_to_adapter(BurnToPyTorchAdapter);
+        }
+        model.save_into(&mut store).map_err(io::Error::other)?;
+        file.write_all(&store.get_bytes().map_err(io::Error::other)?)
     })
 }
 
@@ -41,30 +44,48 @@ pub fn save_safetensors<M: Module>(model: &M, path: impl AsRef<Path>, layout: We
 /// over on either side. Numbers of another precision (F16, BF16, F64) become F32.
 ///
 /// # Errors
-/// A file that cannot be read, is damaged, lacks a weight, holds one that the model has not, has one of another
-/// shape or no floats, or a number that is not finite.
-pub fn load_safetensors<M: Module>(mut model: M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<M> {
+/// A file that cannot be read or is damaged; one that lacks a weight of the model, holds one that it has not, or one of
+/// another shape ([`ErrorKind::WrongKind`]); no floats, or a number that is not finite.
+pub fn load_safetensors<M: Module>(model: M, path: impl AsRef<Path>, layout: WeightLayout) -> Result<M> {
     let path = path.as_ref();
-    let corrupt = |found: String| ErrorKind::Corrupt {
-        path: path.to_path_buf(),
-        expected: "the weights of the model".into(),
-        found,
-    };
-    // A missing file is not a damaged one.
-    std::fs::File::open(path).map_err(crate::error::Error::io(path))?;
-    let mut store = store(path);
+    let bytes = disk::read_file(path)?;
+    SafeTensors::deserialize(&bytes)
+        .map_err(|error| corrupt(path, "a file in the safetensors format", error.to_string()))?;
+    let mut store = store(Some(bytes));
     if layout == WeightLayout::PyTorch {
         store = store.with_from_adapter(PyTorchToBurnAdapter);
     }
-    let result = model.load_from(&mut store).map_err(|error| corrupt(error.to_string()))?;
-    if let Some(name) = result.unused.first() {
-        return Err(corrupt(format!("`{name}`, which the model has not")).into());
-    }
-    finite_float32(model).map_err(|found| corrupt(found).into())
+    let model = replaced(model, &mut store).map_err(|found| {
+        let (path, expected) = (path.to_path_buf(), "the weights of this model".into());
+        ErrorKind::WrongKind { path, expected, found }
+    })?;
+    finite_float32(model).map_err(|found| corrupt(path, "weights", found))
 }
 
-fn store(path: &Path) -> SafetensorsStore {
-    SafetensorsStore::from_file(path).skip_enum_variants(true)
+/// The model with the weights of the store, or what does not belong to both.
+fn replaced<M: Module>(mut model: M, store: &mut SafetensorsStore) -> std::result::Result<M, String> {
+    let ApplyResult { missing, unused, errors, .. } =
+        model.load_from(store).map_err(|_| "no weights of a model".to_owned())?;
+    if let Some(error) = errors.first() {
+        return Err(match error {
+            ApplyError::ShapeMismatch { path, expected, found } => {
+                format!("`{path}` of shape {found}, where the model has {expected}")
+            }
+            ApplyError::DTypeMismatch { path, .. }
+            | ApplyError::AdapterError { path, .. }
+            | ApplyError::LoadError { path, .. } => format!("`{path}` of a type that no weight has"),
+        });
+    }
+    match (missing.first(), unused.first()) {
+        (Some((name, _)), _) => Err(format!("no `{name}`")),
+        (None, Some(name)) => Err(format!("`{name}`, which the model has not")),
+        (None, None) => Ok(model),
+    }
+}
+
+/// Weights in memory, with differences from the model told rather than refused.
+fn store(bytes: Option<Vec<u8>>) -> SafetensorsStore {
+    SafetensorsStore::from_bytes(bytes).skip_enum_variants(true).validate(false).allow_partial(true)
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -113,8 +134,9 @@ mod tests {
         let path = folder.path().join("weights.safetensors");
         let load = || load_safetensors(sasrec(8, 2), &path, WeightLayout::Burn);
         let model = sasrec(8, 1);
-        let mut half = store(&path).with_to_adapter(HalfPrecisionAdapter::new());
+        let mut half = store(None).with_to_adapter(HalfPrecisionAdapter::new());
         model.save_into(&mut half).unwrap();
+        std::fs::write(&path, half.get_bytes().unwrap()).unwrap();
         for (found, expected) in answers(&load().unwrap()).concat().iter().zip(answers(&model).concat()) {
             assert!((found - expected).abs() < 1e-2, "{found} {expected}");
         }
@@ -142,7 +164,7 @@ mod tests {
             more_blocks.init(9, 1, &Device::flex()).unwrap(),
         ] {
             let error = load(model);
-            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
+            assert!(matches!(error.kind(), ErrorKind::WrongKind { .. }), "{error}");
         }
     }
 

@@ -1,26 +1,24 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, FloatDType, Tensor};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::corrupt;
+use crate::error::Result;
+use crate::layers::without_weights;
 use crate::persistence::{Bundle, BundleWriter};
+use crate::training::{weights_from_bytes, weights_to_bytes};
 
 const WEIGHTS: &str = "weights.bpk";
 
 /// Writes the weights of a model.
 pub(super) fn write_weights(model: &impl Module, writer: &BundleWriter) -> Result<()> {
-    let path = writer.path(WEIGHTS);
-    let saved = model.clone().save_file(&path);
-    saved.map_err(|error| Error::io(&path)(std::io::Error::other(error.to_string())))
+    writer.write(WEIGHTS, |file| file.write_all(&weights_to_bytes(model.clone())?))
 }
 
-/// The model with the bundle's weights in place of its own.
-pub(super) fn read_weights<M: Module>(fresh: M, bundle: &Bundle) -> Result<M> {
-    let path = bundle.path(WEIGHTS)?;
-    let loaded = fresh.try_load_file(&path).map_err(|error| error.to_string());
-    loaded.and_then(finite_float32).map_err(|found| {
-        let expected = "weights that fit the configuration".into();
-        ErrorKind::Corrupt { path, expected, found }.into()
-    })
+/// The model that `init` makes, with the bundle's weights in place of its own, which are never made.
+pub(super) fn read_weights<M: Module>(init: impl FnOnce() -> Result<M>, bundle: &Bundle) -> Result<M> {
+    let fresh = without_weights(init)?;
+    let loaded = weights_from_bytes(fresh, bundle.read(WEIGHTS)?).and_then(finite_float32);
+    loaded.map_err(|found| corrupt(&bundle.path(WEIGHTS), "weights that fit the configuration", found))
 }
 
 /// The model with every weight as float32, which the fused kernels take alone, or which weight is not finite.
@@ -93,7 +91,7 @@ mod tests {
         let writer = BundleWriter::create(&path)?;
         write_weights(saved, &writer)?;
         writer.finish("weights")?;
-        read_weights(fresh, &Bundle::open(&path, "weights")?)
+        read_weights(|| Ok(fresh), &Bundle::open(&path, "weights")?)
     }
 
     #[test]

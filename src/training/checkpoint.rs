@@ -1,28 +1,26 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::OptimizerRecord;
-use burn::store::ModuleRecord;
-use burn::tensor::{Bool, Bytes, Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::weights::{optimizer_from_bytes, weights_from_bytes, weights_to_bytes};
 use super::{BatchSource, History, Stepper, Trainable, TrainingConfig};
+use crate::disk::{self, Folder, NewFolder, corrupt};
 use crate::error::{Error, ErrorKind, Location, Result};
 
-const FORMAT_VERSION: u32 = 1;
-const MANIFEST: &str = "checkpoint.json";
+const KIND: &str = "checkpoint";
+const RUN: &str = "run.json";
 const MODEL: &str = "model.bpk";
 const AVERAGE: &str = "average.bpk";
 const BEST: &str = "best.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const ROWS: &str = "rows.bpk";
 const BATCHES: &str = "batches.bin";
-const SCRATCH: &str = "unfinished";
 
 /// Where a run stands between two steps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -60,16 +58,14 @@ pub(super) struct Parameter {
     shape: Vec<usize>,
 }
 
+/// What [`RUN`] says.
 #[derive(Serialize, Deserialize)]
-struct Manifest {
-    format_version: u32,
+struct Run {
     setting: Setting,
     standing: Standing,
     /// The steps of each sparsely updated table, by parameter id, in the order of their states in [`ROWS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     row_steps: BTreeMap<u64, usize>,
-    /// The checksum of every other file.
-    sha256: BTreeMap<String, String>,
 }
 
 /// A run as a checkpoint holds it.
@@ -85,9 +81,6 @@ pub(super) struct Snapshot<M> {
 }
 
 /// The checkpoints of one run: a folder of folders, of which the last two are kept.
-///
-/// A checkpoint is written under a scratch name, flushed to the disk and then renamed, so that a folder
-/// with a checkpoint's name is always whole.
 pub(super) struct CheckpointDir {
     dir: PathBuf,
 }
@@ -100,53 +93,31 @@ impl CheckpointDir {
 
     /// Writes a checkpoint and returns its folder.
     pub(super) fn write<M: Module>(&self, setting: &Setting, snapshot: Snapshot<M>) -> Result<PathBuf> {
-        let scratch = self.dir.join(SCRATCH);
-        remove_dir(&scratch)?;
-        fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
-
         let Snapshot { standing, stepper, average, best, batches } = snapshot;
         let Stepper { model, optimizer, rows, .. } = stepper;
-        let mut sha256 = BTreeMap::new();
-        let mut write = |name: &str, bytes: Result<Bytes, _>| {
-            let path = scratch.join(name);
-            let bytes = bytes.map_err(io::Error::other).map_err(Error::io(&path))?;
-            sha256.insert(name.to_owned(), checksum(&bytes));
-            write_synced(&path, &bytes)
-        };
-        write(MODEL, model.valid().into_record().into_bytes())?;
-        if let Some(average) = average {
-            write(AVERAGE, average.into_record().into_bytes())?;
-        }
-        if let Some(best) = best {
-            write(BEST, best.into_record().into_bytes())?;
-        }
+        let checkpoint = self.dir.join(format!("step-{:012}", standing.step));
+        let folder = NewFolder::begin(&checkpoint)?;
+        let write =
+            |name: &str, model: M| folder.write(name, |file| file.write_all(&weights_to_bytes(model)?));
+        write(MODEL, model.valid())?;
+        average.map_or(Ok(()), |average| write(AVERAGE, average))?;
+        best.map_or(Ok(()), |best| write(BEST, best))?;
         if let Some(batches) = batches {
-            write(BATCHES, Ok(Bytes::from_bytes_vec(batches)))?;
+            folder.write(BATCHES, |file| file.write_all(&batches))?;
         }
-        write(OPTIMIZER, optimizer.into_bytes())?;
+        folder.write(OPTIMIZER, |file| file.write_all(&optimizer.into_bytes().map_err(io::Error::other)?))?;
         let row_steps = rows.steps();
         if !row_steps.is_empty() {
-            write(ROWS, rows.moments().into_record().into_bytes())?;
+            folder.write(ROWS, |file| file.write_all(&weights_to_bytes(rows.moments())?))?;
         }
-
-        let name = format!("step-{:012}", standing.step);
-        let format_version = FORMAT_VERSION;
-        let manifest = Manifest { format_version, setting: setting.clone(), standing, row_steps, sha256 };
-        let path = scratch.join(MANIFEST);
-        let json =
-            serde_json::to_vec_pretty(&manifest).map_err(io::Error::other).map_err(Error::io(&path))?;
-        write_synced(&path, &json)?;
-        sync_dir(&scratch)?;
-
-        let checkpoint = self.dir.join(name);
-        remove_dir(&checkpoint)?;
-        fs::rename(&scratch, &checkpoint).map_err(Error::io(&checkpoint))?;
-        sync_dir(&self.dir)?;
+        let run = Run { setting: setting.clone(), standing, row_steps };
+        folder.write(RUN, |file| serde_json::to_writer_pretty(file, &run))?;
+        folder.commit(KIND)?;
         self.keep_two(&checkpoint)?;
         Ok(checkpoint)
     }
 
-    /// Reads the newest undamaged checkpoint of a run that began as `fresh`; `None` if there is none yet.
+    /// Reads the newest undamaged checkpoint of a run that began as `fresh`; `None` if none was finished yet.
     ///
     /// # Errors
     /// A checkpoint of another config, batch source or model; a newer format; only damaged checkpoints.
@@ -159,7 +130,8 @@ impl CheckpointDir {
         for checkpoint in self.list()?.into_iter().rev() {
             match read_checkpoint(&checkpoint, setting, fresh) {
                 Ok(snapshot) => return Ok(Some((checkpoint, snapshot))),
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt { .. }) => {
+                Err(_) if disk::is_unfinished(&checkpoint) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt { .. } | ErrorKind::Io { .. }) => {
                     damage.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -168,7 +140,7 @@ impl CheckpointDir {
         damage.map_or(Ok(None), Err)
     }
 
-    /// The checkpoints, oldest first.
+    /// The folders of checkpoints, oldest first.
     fn list(&self) -> Result<Vec<PathBuf>> {
         let mut checkpoints = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(Error::io(&self.dir))? {
@@ -181,11 +153,13 @@ impl CheckpointDir {
         Ok(checkpoints)
     }
 
-    /// Removes all checkpoints but this one and the one before it.
+    /// Removes all checkpoints but this one and the one before it; unfinished ones count for nothing.
     fn keep_two(&self, newest: &Path) -> Result<()> {
+        let others = self.list()?.into_iter().filter(|path| path != newest);
+        let (finished, unfinished): (Vec<_>, Vec<_>) = others.partition(|path| !disk::is_unfinished(path));
         let (earlier, later): (Vec<_>, Vec<_>) =
-            self.list()?.into_iter().filter(|path| path != newest).partition(|path| path.as_path() < newest);
-        earlier.iter().rev().skip(1).chain(&later).try_for_each(|path| remove_dir(path))
+            finished.into_iter().partition(|path| path.as_path() < newest);
+        earlier.iter().rev().skip(1).chain(&later).chain(&unfinished).try_for_each(|path| remove_dir(path))
     }
 }
 
@@ -194,68 +168,38 @@ fn read_checkpoint<M: Module>(
     setting: &Setting,
     fresh: &Snapshot<M>,
 ) -> Result<Snapshot<M>> {
-    let path = checkpoint.join(MANIFEST);
-    let manifest = read_manifest(&path)?;
-    setting.must_continue(&manifest.setting, &path)?;
-
-    let read = |name: &str| -> Result<Option<Bytes>> {
-        let Some(expected) = manifest.sha256.get(name) else { return Ok(None) };
-        let path = checkpoint.join(name);
-        let bytes = fs::read(&path).map_err(|error| corrupt(&path, "a readable file", error))?;
-        let found = checksum(&bytes);
-        if found != *expected {
-            return Err(corrupt(&path, format!("SHA-256 {expected}"), found));
-        }
-        Ok(Some(Bytes::from_bytes_vec(bytes)))
-    };
-    let demand =
-        |name: &str| read(name)?.ok_or_else(|| corrupt(&path, format!("a checksum of {name}"), "none"));
+    let folder = Folder::open(checkpoint, KIND)?;
+    let path = folder.path(RUN);
+    let run = serde_json::from_slice(&folder.read(RUN)?);
+    let run: Run = run.map_err(|error| corrupt(&path, "the standing of a run", error.to_string()))?;
+    setting.must_continue(&run.setting, &path)?;
 
     let mut stepper = fresh.stepper.clone();
     let untrained = stepper.model.valid();
-    let model = load(&untrained, &checkpoint.join(MODEL), demand(MODEL)?)?;
-    let saved =
-        |name: &str| read(name)?.map(|bytes| load(&untrained, &checkpoint.join(name), bytes)).transpose();
+    let damaged = |name: &'static str| {
+        let path = folder.path(name);
+        move |found: String| corrupt(&path, "what belongs to the model of this run", found)
+    };
+    // A copy that shares nothing with the module, which a clone would do with statistics that run along.
+    let load = |name| weights_from_bytes(untrained.valid(), folder.read(name)?).map_err(damaged(name));
+    let saved = |name| folder.contains(name).then(|| load(name)).transpose();
+    let model = load(MODEL)?;
     let average = saved(AVERAGE)?;
     let best = match saved(BEST)? {
         Some(best) => Some(best),
-        None => {
-            manifest.standing.history.best().is_some().then(|| average.as_ref().unwrap_or(&model).valid())
-        }
+        None => run.standing.history.best().is_some().then(|| average.as_ref().unwrap_or(&model).valid()),
     };
-    stepper.optimizer = OptimizerRecord::from_bytes(demand(OPTIMIZER)?)
-        .map(|record| stepper.optimizer.load_record(record))
-        .map_err(|error| corrupt(&checkpoint.join(OPTIMIZER), "the optimizer's moments", error))?;
-    stepper.rows = stepper.rows.after(&manifest.row_steps, &model);
-    if !manifest.row_steps.is_empty() {
-        let moments = load(&stepper.rows.moments(), &checkpoint.join(ROWS), demand(ROWS)?)?;
+    let record = optimizer_from_bytes(&model, folder.read(OPTIMIZER)?).map_err(damaged(OPTIMIZER))?;
+    stepper.optimizer = stepper.optimizer.load_record(record);
+    stepper.rows = stepper.rows.after(&run.row_steps, &model);
+    if !run.row_steps.is_empty() {
+        let moments =
+            weights_from_bytes(stepper.rows.moments(), folder.read(ROWS)?).map_err(damaged(ROWS))?;
         stepper.rows = stepper.rows.with_moments(moments);
     }
     stepper.model = model.train();
-    let batches = read(BATCHES)?.map(|bytes| bytes.to_vec());
-    Ok(Snapshot { standing: manifest.standing, stepper, average, best, batches })
-}
-
-/// The module with the parameters of a file: a copy that shares nothing with the module, which a clone would do with
-/// statistics that run along.
-fn load<M: Module>(module: &M, path: &Path, bytes: Bytes) -> Result<M> {
-    let record = ModuleRecord::from_bytes(bytes).and_then(|record| module.valid().try_load_record(record));
-    record.map_err(|error| corrupt(path, "the parameters of this run", error))
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest> {
-    #[derive(Deserialize)]
-    struct Version {
-        format_version: u32,
-    }
-    let json = fs::read(path).map_err(|error| corrupt(path, "a readable file", error))?;
-    let damaged = |error| corrupt(path, "a checkpoint's manifest", error);
-    let Version { format_version: found } = serde_json::from_slice(&json).map_err(damaged)?;
-    if found > FORMAT_VERSION {
-        let path = path.to_path_buf();
-        return Err(ErrorKind::UnsupportedVersion { path, found, supported: FORMAT_VERSION }.into());
-    }
-    serde_json::from_slice(&json).map_err(damaged)
+    let batches = folder.contains(BATCHES).then(|| folder.read(BATCHES)).transpose()?;
+    Ok(Snapshot { standing: run.standing, stepper, average, best, batches })
 }
 
 impl Setting {
@@ -271,11 +215,11 @@ impl Setting {
         }
     }
 
-    /// Refuses to continue the run of another setting, which was read from this manifest.
-    fn must_continue(&self, saved: &Self, manifest: &Path) -> Result<()> {
+    /// Refuses to continue the run of another setting, which was read from this file.
+    fn must_continue(&self, saved: &Self, file: &Path) -> Result<()> {
         self.config.must_continue(&saved.config)?;
         let differs = |column: &str, ours: String, saved: String| {
-            let location = Location::file(manifest).column(column);
+            let location = Location::file(file).column(column);
             Err(Error::input(location, format!("{ours}, as in this run"), saved))
         };
         if self.n_batches != saved.n_batches {
@@ -336,29 +280,6 @@ impl ModuleVisitor for Parameters {
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         self.push(&param.lazy_shape());
     }
-}
-
-fn corrupt(path: &Path, expected: impl Into<String>, found: impl ToString) -> Error {
-    ErrorKind::Corrupt { path: path.to_path_buf(), expected: expected.into(), found: found.to_string() }
-        .into()
-}
-
-fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(Error::io(path))
-}
-
-/// Flushes a folder's list of names to the disk, where the system can.
-fn sync_dir(dir: &Path) -> Result<()> {
-    if cfg!(unix) { File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(dir)) } else { Ok(()) }
 }
 
 /// Removes a folder and all in it; a folder that is not there is removed already.

@@ -26,6 +26,7 @@ mod tests;
 mod trainable;
 mod trainer;
 mod weight_average;
+mod weights;
 
 pub use config::TrainingConfig;
 pub use fusion_weights::FusionWeightsConfig;
@@ -43,3 +44,4 @@ pub use schedule::LearningRateSchedule;
 pub use stepper::Stepper;
 pub use trainable::{BatchSource, Trainable};
 pub use trainer::{Fitted, Trainer};
+pub(crate) use weights::{weights_from_bytes, weights_to_bytes};

@@ -1,4 +1,3 @@
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -7,6 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::History;
+use crate::disk;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 const SIZE: (u32, u32) = (800, 640);
@@ -51,7 +51,7 @@ pub(super) fn write_svg(history: &History, path: &Path) -> Result<()> {
     }
     let svg = draw(history)
         .map_err(|error| ErrorKind::Io { path: path.to_path_buf(), source: io::Error::other(error) })?;
-    fs::write(path, svg).map_err(Error::io(path))
+    disk::write_file(path, |file| file.write_all(svg.as_bytes()))
 }
 
 fn draw(history: &History) -> Result<String, String> {
@@ -135,6 +135,8 @@ fn value_range(curves: &[Curve<'_>]) -> Range<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::error::ErrorKind;
     use crate::training::history::tests::three_epochs;

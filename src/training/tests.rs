@@ -392,10 +392,12 @@ fn damage_is_found_and_the_checkpoint_before_takes_over() {
     assert_eq!(checkpoints(dir.path()), ["step-000000000030", "step-000000000040"]);
     let (older, newer) = (dir.path().join("step-000000000030"), dir.path().join("step-000000000040"));
 
-    // A scratch folder left by a crash, and a byte that flipped.
-    fs::create_dir(dir.path().join("unfinished")).unwrap();
-    fs::write(dir.path().join("unfinished/model.bpk"), b"half").unwrap();
-    let model = newer.join("model.bpk");
+    // What a save leaves that is killed, and a byte that flipped.
+    let unfinished = dir.path().join("step-000000000050");
+    fs::create_dir_all(unfinished.join("files-1")).unwrap();
+    fs::write(unfinished.join(".manifest.json.part"), b"").unwrap();
+    fs::write(unfinished.join("files-1/model.bpk"), b"half").unwrap();
+    let model = newer.join("files-1/model.bpk");
     let mut bytes = fs::read(&model).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&model, bytes).unwrap();
@@ -403,7 +405,7 @@ fn damage_is_found_and_the_checkpoint_before_takes_over() {
     assert_eq!(checkpoints(dir.path()), ["step-000000000030", "step-000000000040"]);
 
     // Each file in turn missing or cut short, in both checkpoints.
-    for name in ["checkpoint.json", "model.bpk", "optimizer.bpk"] {
+    for name in ["manifest.json", "files-1/run.json", "files-1/model.bpk", "files-1/optimizer.bpk"] {
         for checkpoint in [&older, &newer] {
             let path = checkpoint.join(name);
             let bytes = fs::read(&path).unwrap();
@@ -427,7 +429,7 @@ fn a_checkpoint_of_a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let config = config().with_checkpoint_dir(dir.path());
     fit(config.clone(), &Planted::default()).unwrap();
-    let manifest = dir.path().join("step-000000000040/checkpoint.json");
+    let manifest = dir.path().join("step-000000000040/manifest.json");
     let json = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, json.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
     let error = fit(config, &Planted::default()).unwrap_err();

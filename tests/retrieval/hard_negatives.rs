@@ -195,9 +195,9 @@ fn checkpoints(dir: &Path) -> Vec<PathBuf> {
 /// The epochs that the newest checkpoint has behind it.
 fn n_epochs(dir: &Path) -> usize {
     let Some(newest) = checkpoints(dir).pop() else { return 0 };
-    let manifest = fs::read(newest.join("checkpoint.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    manifest["standing"]["history"]["epochs"].as_array().unwrap().len()
+    let run = fs::read(newest.join("files-1/run.json")).unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&run).unwrap();
+    run["standing"]["history"]["epochs"].as_array().unwrap().len()
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_run_resumes_in_the_middle_of_a_mined_epoch() {
         assert_eq!(mined, expected, "stopped after epoch {stop_at}");
         assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Interrupted));
         let newest = checkpoints(dir.path()).pop().unwrap();
-        assert_eq!(newest.join("batches.bin").exists(), stop_at > 1);
+        assert_eq!(newest.join("files-1/batches.bin").exists(), stop_at > 1);
     }
     let (mined, outcome) = run(Some(dir.path()), usize::MAX);
     assert_eq!(mined, [0usize; 0]);
@@ -224,7 +224,7 @@ fn a_mined_list_that_was_damaged_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     run(Some(dir.path()), 2).1.unwrap_err();
     for checkpoint in checkpoints(dir.path()) {
-        let path = checkpoint.join("batches.bin");
+        let path = checkpoint.join("files-1/batches.bin");
         if let Ok(mut bytes) = fs::read(&path) {
             bytes[7] ^= 1;
             fs::write(path, bytes).unwrap();

@@ -275,7 +275,7 @@ fn an_interrupted_run_resumes_to_the_identical_result() {
 
         // Without the moments the run does not continue.
         for checkpoint in std::fs::read_dir(dir.path()).unwrap() {
-            std::fs::write(checkpoint.unwrap().path().join("rows.bpk"), b"damaged").unwrap();
+            std::fs::write(checkpoint.unwrap().path().join("files-1/rows.bpk"), b"damaged").unwrap();
         }
         let error = fit(config, TableUpdate::Sparse, &source(None)).unwrap_err().to_string();
         assert!(error.contains("rows.bpk is damaged"), "{error}");

@@ -490,7 +490,7 @@ fn a_bundle_answers_alike_in_another_process() {
     let found = output.lines().find_map(|line| line.split_once("ANSWERS ")).map(|(_, answers)| answers);
     assert_eq!(found, Some(answers(bundle).as_str()), "{output}");
 
-    let weights = path.join("weights.bpk");
+    let weights = path.join("files-1/weights.bpk");
     let mut bytes = std::fs::read(&weights).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -119,6 +119,19 @@ impl TwoTowerConfig {
     /// # Errors
     /// A setting outside its range.
     pub fn init(&self, n_users: usize, items: &ItemFeatures, seed: u64, device: &Device) -> Result<TwoTower> {
+        let content = items.vectors().map(|vectors| (vectors.dim(), vectors.values()));
+        self.init_with(n_users, items, content, seed, device)
+    }
+
+    /// As [`init`](Self::init), with the width and the numbers of the items' content beside their other features.
+    pub(crate) fn init_with(
+        &self,
+        n_users: usize,
+        items: &ItemFeatures,
+        content: Option<(usize, &[f32])>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<TwoTower> {
         self.validate()?;
         check_id_count("TwoTower::n_users", n_users)?;
         let rng = &mut Rng::stream(seed, &[0]);
@@ -146,8 +159,8 @@ impl TwoTowerConfig {
             query_mlp: self.query_mlp.init(d_query, rng, device)?,
             item_mlp: self.item_mlp.init(self.d_embedding, rng, device)?,
             log_temperature: log_temperature.set_require_grad(self.learn_temperature),
-            content: items.vectors().map(|vectors| {
-                ItemContent::new(vectors.dim(), vectors.values(), self.d_embedding, rng, device)
+            content: content.map(|(d_content, content)| {
+                ItemContent::new([items.n_items(), d_content], content, self.d_embedding, rng, device)
             }),
             features: items.clone().without_vectors(),
             config: self.clone(),

@@ -12,7 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong with a user's data, settings or files.
 ///
-/// Match on [`Error::kind`]; every fact (file, line, column, expected, found) is a field there.
+/// Match on [`Error::kind`]; every fact (file, line, column, expected, found) is a field there. Facts may be texts of a file,
+/// which can be of any length and hold anything: of a text longer than 400 characters an error keeps both ends, and a
+/// message shows control characters as escapes (`\n`, `\u{1b}`).
 #[derive(Debug)]
 pub struct Error(Box<ErrorKind>);
 
@@ -189,17 +191,55 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(file) => write!(f, "{}", file.display())?,
+            Some(file) => write!(f, "{}", shown(file.display()))?,
             None => f.write_str("input")?,
         }
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
         if let Some(column) = &self.column {
-            write!(f, ", column {column}")?;
+            write!(f, ", column {}", shown(column))?;
         }
         Ok(())
     }
+}
+
+/// The longest text of an error, in characters.
+const MAX_TEXT: usize = 400;
+
+/// What is kept of a longer one: together, and with the note between them, less than [`MAX_TEXT`].
+const KEPT: [usize; 2] = [240, 80];
+
+/// Leaves out the middle of a text that is too long for an error.
+fn shorten(text: &mut String) {
+    let length = if text.len() <= MAX_TEXT { text.len() } else { text.chars().count() };
+    if length <= MAX_TEXT {
+        return;
+    }
+    let [start, end] = KEPT;
+    let byte_at = |index| text.char_indices().nth(index).map_or(text.len(), |(at, _)| at);
+    let (head, tail) = (&text[..byte_at(start)], &text[byte_at(length - end)..]);
+    *text = format!("{head} … {} characters left out … {tail}", length - start - end);
+}
+
+/// A text as a message shows it: not too long, and without what moves a terminal's cursor or its direction of writing.
+fn shown(text: impl fmt::Display) -> String {
+    let mut text = text.to_string();
+    shorten(&mut text);
+    if !text.contains(is_unprintable) {
+        return text;
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if is_unprintable(c) { escaped.extend(c.escape_debug()) } else { escaped.push(c) }
+    }
+    escaped
+}
+
+fn is_unprintable(c: char) -> bool {
+    let is_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_direction || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 impl Error {
@@ -250,8 +290,40 @@ pub(crate) fn check_id_count(field: &'static str, n: usize) -> Result<()> {
     }
 }
 
+impl ErrorKind {
+    /// Shortens the texts that may come from outside.
+    fn shorten(&mut self) {
+        let (expected, others): (_, [Option<&mut String>; 2]) = match self {
+            Self::InvalidInput { location, expected, found } => {
+                (Some(expected), [location.column.as_mut(), Some(found)])
+            }
+            Self::InvalidConfig { expected, found, .. } => (Some(expected), [Some(found), None]),
+            Self::InvalidAnswer { expected, found, .. } | Self::Corrupt { expected, found, .. } => {
+                (None, [Some(expected), Some(found)])
+            }
+            Self::FeatureDisabled { needed_for, .. } => (Some(needed_for), [None, None]),
+            Self::Channel { channel, .. } => (None, [Some(channel), None]),
+            Self::Device { reason } => (None, [Some(reason), None]),
+            Self::Download { url, reason } => (None, [Some(url), Some(reason)]),
+            Self::Io { .. }
+            | Self::IdOutOfRange { .. }
+            | Self::LengthMismatch { .. }
+            | Self::NonFinite { .. }
+            | Self::Diverged { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::Interrupted => (None, [None, None]),
+        };
+        others.into_iter().flatten().for_each(shorten);
+        if let Some(Cow::Owned(text)) = expected {
+            shorten(text);
+        }
+    }
+}
+
 impl From<ErrorKind> for Error {
-    fn from(kind: ErrorKind) -> Self {
+    /// Every error is made here, so that none can grow with a file.
+    fn from(mut kind: ErrorKind) -> Self {
+        kind.shorten();
         Self(Box::new(kind))
     }
 }
@@ -265,12 +337,12 @@ impl fmt::Display for Error {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Io { path, source } => write!(f, "{}: {}", shown(path.display()), shown(source)),
             Self::InvalidInput { location, expected, found } => {
-                write!(f, "{location}: expected {expected}, found {found}")
+                write!(f, "{location}: expected {}, found {}", shown(expected), shown(found))
             }
             Self::InvalidConfig { field, expected, found } => {
-                write!(f, "{field}: expected {expected}, found {found}")
+                write!(f, "{field}: expected {}, found {}", shown(expected), shown(found))
             }
             Self::IdOutOfRange { what, id, bound } => {
                 write!(f, "{what} id {id} is not below {bound}")
@@ -282,21 +354,23 @@ impl fmt::Display for ErrorKind {
                 write!(f, "{what} at position {index} is {value}; expected a finite number")
             }
             Self::InvalidAnswer { user, expected, found } => {
+                let (expected, found) = (shown(expected), shown(found));
                 write!(f, "the recaller's answer to user {user}: expected {expected}, found {found}")
             }
-            Self::Channel { channel, source } => write!(f, "channel {channel}: {source}"),
+            Self::Channel { channel, source } => write!(f, "channel {}: {source}", shown(channel)),
             Self::Diverged { epoch, step, learning_rate, loss, checkpoint } => {
                 write!(
                     f,
                     "the loss became {loss} at step {step} (epoch {epoch}) with learning rate {learning_rate}"
                 )?;
                 match checkpoint {
-                    Some(path) => write!(f, "; the last good checkpoint is {}", path.display()),
+                    Some(path) => write!(f, "; the last good checkpoint is {}", shown(path.display())),
                     None => Ok(()),
                 }
             }
             Self::Corrupt { path, expected, found } => {
-                write!(f, "{} is damaged: expected {expected}, found {found}", path.display())
+                let (path, expected, found) = (shown(path.display()), shown(expected), shown(found));
+                write!(f, "{path} is damaged: expected {expected}, found {found}")
             }
             Self::WrongKind { path, expected, found } => {
                 write!(f, "{} holds {found}; expected {expected}", path.display())
@@ -304,13 +378,15 @@ impl fmt::Display for ErrorKind {
             Self::UnsupportedVersion { path, found, supported } => write!(
                 f,
                 "{} has format version {found}; this release reads up to version {supported}",
-                path.display()
+                shown(path.display())
             ),
             Self::FeatureDisabled { feature, needed_for } => {
-                write!(f, "{needed_for} needs the Cargo feature `{feature}` of recsys")
+                write!(f, "{} needs the Cargo feature `{feature}` of recsys", shown(needed_for))
             }
-            Self::Device { reason } => write!(f, "the device failed: {reason}"),
-            Self::Download { url, reason } => write!(f, "download of {url} failed: {reason}"),
+            Self::Device { reason } => write!(f, "the device failed: {}", shown(reason)),
+            Self::Download { url, reason } => {
+                write!(f, "download of {} failed: {}", shown(url), shown(reason))
+            }
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -323,5 +399,56 @@ impl std::error::Error for Error {
             ErrorKind::Channel { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a\n\u{1b}[2J\0\u{202e}é";
+
+    fn check(kind: ErrorKind) {
+        let error = Error::from(kind);
+        let message = error.to_string();
+        assert!(!message.contains(is_unprintable), "{message}");
+        assert!(message.contains("a\\n\\u{1b}[2J\\0\\u{202e}é"), "{message}");
+        for text in [message, format!("{error:?}")] {
+            assert!(text.chars().count() < 4000, "a message of {} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn no_text_from_outside_makes_a_long_message_or_a_raw_control_character() {
+        let text = || HOSTILE.repeat(1 << 20);
+        let location = Location::file(HOSTILE).column(text());
+        check(ErrorKind::InvalidInput { location, expected: text().into(), found: text() });
+        check(ErrorKind::InvalidConfig { field: "Type::field", expected: text().into(), found: text() });
+        check(ErrorKind::InvalidAnswer { user: UserId(7), expected: text(), found: text() });
+        check(ErrorKind::Corrupt { path: HOSTILE.into(), expected: text(), found: text() });
+        check(ErrorKind::FeatureDisabled { feature: "zstd", needed_for: text().into() });
+        check(ErrorKind::Device { reason: text() });
+        check(ErrorKind::Download { url: text(), reason: text() });
+        check(ErrorKind::UnsupportedVersion { path: HOSTILE.into(), found: 2, supported: 1 });
+        let source = Error::input(Location::memory(), "a", text());
+        check(ErrorKind::Channel { channel: text(), source });
+        // The system's message is not ours to change; it is short where it is shown.
+        let source = io::Error::other(HOSTILE.repeat(100));
+        check(ErrorKind::Io { path: HOSTILE.into(), source });
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_ends_and_a_short_one_all() {
+        let cut = |mut text: String| {
+            shorten(&mut text);
+            text
+        };
+        for text in [String::new(), "é".repeat(MAX_TEXT)] {
+            assert_eq!(cut(text.clone()), text);
+        }
+        let long = cut(format!("ä{}ö", "é".repeat(MAX_TEXT)));
+        assert!(long.starts_with("äé") && long.ends_with("éö"), "{long}");
+        assert!(long.contains("é … 82 characters left out … é"), "{long}");
+        assert_eq!(cut(long.clone()), long, "cut twice");
     }
 }

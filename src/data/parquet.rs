@@ -8,13 +8,16 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::column_map::{Layout, Role};
 use super::decode::decode;
+use super::parquet_check::{Checked, check_footer, check_pages};
 use super::rows::{DatasetBuilder, Rows};
 use super::vocab_builder::Keys;
 use super::{ColumnMap, Dataset, Key, Vocab};
@@ -27,6 +30,9 @@ const FORMAT: &str = "Parquet";
 /// Rows that are read, or written, at once.
 const BATCH_LEN: usize = 1 << 16;
 
+/// What the texts of a column may take in a batch, in bytes, if it gives each row its longest.
+const MAX_TEXTS: usize = 1 << 29;
+
 /// Reads interactions from a Parquet file, row group by row group, only the columns that are wanted.
 ///
 /// Keys may be columns of whole numbers or of text, dictionary-encoded or not; values may be numbers,
@@ -34,8 +40,9 @@ const BATCH_LEN: usize = 1 << 16;
 /// column's own unit. Users and items get ids in the order of their first row. Compression: none, Snappy
 /// or gzip, and with the Cargo feature `zstd` Zstandard, which polars writes unless told otherwise.
 ///
-/// On some damaged files the decoder panics. The panic is caught and given back as an error; but the
-/// panic hook runs, and a program built with `panic = "abort"` ends.
+/// Sizes that a file states are compared with its bytes before the decoder makes room for them. On some damaged
+/// files the decoder panics. The panic is caught and given back as an error; but the panic hook runs, and a program
+/// built with `panic = "abort"` ends.
 ///
 /// # Errors
 /// A file that cannot be opened or is damaged; Zstandard without its feature; a column that is missing, or of
@@ -52,17 +59,37 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
     table.rows.finish()
 }
 
+/// A Parquet file whose footer has been read.
+pub(crate) struct ParquetFile {
+    file: File,
+    builder: ParquetRecordBatchReaderBuilder<File>,
+}
+
+impl ParquetFile {
+    pub(crate) fn schema(&self) -> &Schema {
+        self.builder.schema()
+    }
+}
+
 /// Opens a Parquet file whose compression is compiled in.
-pub(crate) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+///
+/// The Arrow schema that some writers add is not read: it says nothing that the columns' own types leave open here, and
+/// a few bytes of it can speak of a million columns.
+pub(crate) fn open(path: &Path) -> Result<ParquetFile> {
+    let place = Location::file(path);
     let file = File::open(path).map_err(Error::io(path))?;
-    let builder = decode(FORMAT, &Location::file(path), || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    check_footer(&file, &place)?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let own = file.try_clone().map_err(Error::io(path))?;
+    let builder =
+        decode(FORMAT, &place, || ParquetRecordBatchReaderBuilder::try_new_with_options(own, options))?;
     check_codecs(builder.metadata(), path)?;
-    Ok(builder)
+    Ok(ParquetFile { file, builder })
 }
 
 /// Gives these columns of a file, in the file's order and batch by batch, to `append`.
 pub(crate) fn read_columns(
-    file: ParquetRecordBatchReaderBuilder<File>,
+    file: ParquetFile,
     columns: impl IntoIterator<Item = usize>,
     place: &Location,
     mut append: impl FnMut(&RecordBatch) -> Result<()>,
@@ -75,20 +102,26 @@ pub(crate) fn read_columns(
 pub(crate) struct Batches {
     /// `None` after an error.
     reader: Option<ParquetRecordBatchReader>,
+    /// What is wrong behind the row groups of the reader.
+    refused: Option<Error>,
     place: Location,
     n_rows: u64,
 }
 
 impl Batches {
     pub(crate) fn new(
-        file: ParquetRecordBatchReaderBuilder<File>,
+        file: ParquetFile,
         columns: impl IntoIterator<Item = usize>,
         place: Location,
     ) -> Result<Self> {
-        let mask = ProjectionMask::roots(file.parquet_schema(), columns);
-        let file = file.with_projection(mask).with_batch_size(BATCH_LEN);
-        let reader = Some(decode(FORMAT, &place, || file.build())?);
-        Ok(Self { reader, place, n_rows: 0 })
+        let ParquetFile { file, builder } = file;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+        let Checked { n_groups, refused, longest } = check_pages(&file, builder.metadata(), &mask, &place);
+        let batch_len = (MAX_TEXTS / longest.max(1)).clamp(1, BATCH_LEN);
+        let builder = builder.with_row_groups((0..n_groups).collect());
+        let builder = builder.with_projection(mask).with_batch_size(batch_len);
+        let reader = Some(decode(FORMAT, &place, || builder.build())?);
+        Ok(Self { reader, refused, place, n_rows: 0 })
     }
 }
 
@@ -98,7 +131,9 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         let mut reader = self.reader.take()?;
         let place = self.place.clone().line(self.n_rows + 1);
-        let batch = decode(FORMAT, &place, || reader.next().transpose()).transpose()?;
+        let Some(batch) = decode(FORMAT, &place, || reader.next().transpose()).transpose() else {
+            return self.refused.take().map(Err);
+        };
         if let Ok(batch) = &batch {
             self.n_rows += batch.num_rows() as u64;
             self.reader = Some(reader);

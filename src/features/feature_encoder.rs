@@ -9,6 +9,7 @@ use super::encoded_rows::{Bags, EncodedPart, EncodedSides};
 use super::field_encoder::{FieldEncoder, FieldFit};
 use super::history_events::{shared_histories, text_histories};
 use super::id_encoder::{Key, hash};
+use super::item_vectors::zeros;
 use super::schema::{FieldKind, Label};
 use super::source_column::{SourceColumn, Wanted};
 use super::{EncodedRows, FeatureSpace, Schema, Table, TextEncoder};
@@ -203,7 +204,7 @@ impl FeatureEncoder {
     /// The vectors of all rows, `[n_rows, d_vectors]`.
     fn encode_vectors(&self, table: &Table) -> Result<Vec<f32>> {
         let width = self.space.d_vectors();
-        let mut vectors = vec![0.0; table.n_rows() * width];
+        let mut vectors = zeros(table.n_rows(), width, table.origin())?;
         let mut start = 0;
         for (field, encoder) in self.schema.fields.iter().zip(&self.fields) {
             let FieldEncoder::Text(encoder) = encoder else { continue };

@@ -122,8 +122,8 @@ impl From<Vocabulary> for Vec<OwnedKey> {
 pub(super) enum IdFit {
     /// Categories in the order of their first row, and how often each came.
     Vocabulary { seen: Vocabulary, counts: Vec<u64>, min_count: u64, unseen: Unseen },
-    /// A bit for each bucket that is in use.
-    Hashing { n_buckets: u32, used: Vec<u64> },
+    /// A bit for each bucket that is in use, on pages of 2¹⁶ that are empty before the first.
+    Hashing { n_buckets: u32, used: Vec<Vec<u64>> },
 }
 
 impl IdFit {
@@ -133,7 +133,7 @@ impl IdFit {
                 Self::Vocabulary { seen: Vocabulary::default(), counts: Vec::new(), min_count, unseen }
             }
             Ids::Hashing { n_buckets } => {
-                Self::Hashing { n_buckets, used: vec![0; n_buckets.div_ceil(64) as usize] }
+                Self::Hashing { n_buckets, used: vec![Vec::new(); n_buckets.div_ceil(1 << 16) as usize] }
             }
         }
     }
@@ -149,7 +149,9 @@ impl IdFit {
             },
             Self::Hashing { n_buckets, used } => {
                 let bucket = bucket(key, *n_buckets);
-                used[bucket as usize / 64] |= 1 << (bucket % 64);
+                let page = &mut used[bucket as usize >> 16];
+                page.resize(1 << 10, 0);
+                page[bucket as usize % (1 << 16) / 64] |= 1 << (bucket % 64);
             }
         }
     }
@@ -164,7 +166,7 @@ impl IdFit {
                 IdEncoder::Vocabulary { keys: renumber(seen, counts.len(), &order), unseen }
             }
             Self::Hashing { n_buckets, used } => {
-                let n_used = used.iter().map(|bits| bits.count_ones()).sum();
+                let n_used = used.iter().flatten().map(|bits| bits.count_ones()).sum();
                 IdEncoder::Hashing { n_buckets, n_used }
             }
         }

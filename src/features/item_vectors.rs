@@ -27,6 +27,9 @@ pub struct ItemVectors {
     values: Vec<f32>,
 }
 
+/// The widest vector. A file without items can state any width, and others multiply it.
+const MAX_DIM: usize = 1 << 20;
+
 #[derive(Serialize, Deserialize)]
 struct Matrix {
     dim: usize,
@@ -37,8 +40,8 @@ impl ItemVectors {
     /// The vectors of width `dim` whose numbers stand in `values` row by row, in the order of the ids.
     ///
     /// # Errors
-    /// A width of 0, a number of values that is no multiple of it, or a value that is not finite, with its row
-    /// and column (both counted from 1).
+    /// A width of 0 or above 2²⁰, a number of values that is no multiple of it, or a value that is not finite, with
+    /// its row and column (both counted from 1).
     pub fn new(dim: usize, values: Vec<f32>) -> Result<Self> {
         Self::from_source(dim, values, Location::memory())
     }
@@ -47,6 +50,13 @@ impl ItemVectors {
     pub(super) fn from_source(dim: usize, values: Vec<f32>, source: Location) -> Result<Self> {
         if dim == 0 {
             return Err(Error::input(source, "vectors of at least one number", "none"));
+        }
+        if dim > MAX_DIM {
+            return Err(Error::input(
+                source,
+                format!("vectors of at most {MAX_DIM} numbers"),
+                dim.to_string(),
+            ));
         }
         if !values.len().is_multiple_of(dim) {
             let (what, found) = ("number of values of the last item", values.len() % dim);
@@ -116,6 +126,19 @@ impl ItemVectors {
     }
 }
 
+/// So many vectors of zeros. Their number and their width may come from different files, and no memory may hold so
+/// much.
+pub(super) fn zeros(n: usize, dim: usize, place: Location) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    let room = n.checked_mul(dim).filter(|&n| values.try_reserve_exact(n).is_ok());
+    let Some(len) = room else {
+        let found = format!("{n} of {dim} numbers");
+        return Err(Error::input(place, "vectors that fit into memory", found));
+    };
+    values.resize(len, 0.0);
+    Ok(values)
+}
+
 /// Divides a vector by its length, unless that is 0, or 1 but for rounding.
 pub(super) fn l2_normalize(vector: &mut [f32]) {
     const ROUNDING: f64 = 1e-6;
@@ -145,6 +168,16 @@ mod tests {
 
     fn vectors() -> ItemVectors {
         ItemVectors::new(2, vec![3.0, -4.0, 0.0, 0.0, 1e30, 1e30]).unwrap()
+    }
+
+    #[test]
+    fn no_more_vectors_are_made_than_memory_holds() {
+        assert_eq!(zeros(2, 3, Location::memory()).unwrap(), [0.0; 6]);
+        for (n, dim) in [(usize::MAX, 2), (1 << 40, 1 << 20)] {
+            let error = zeros(n, dim, Location::memory()).unwrap_err().to_string();
+            assert!(error.starts_with("input: expected vectors that fit into memory, found"), "{error}");
+        }
+        assert!(ItemVectors::new(MAX_DIM + 1, Vec::new()).is_err());
     }
 
     #[test]

@@ -12,6 +12,9 @@ const FORMAT: &str = ".npy";
 /// The header of a plain matrix opens a dictionary and a tuple.
 const MAX_BRACKETS: usize = 8;
 
+/// NumPy, too, reads no longer header unless told so.
+const MAX_HEADER: u32 = 10_000;
+
 impl ItemVectors {
     /// Reads a matrix that NumPy saved: 2 axes, `float32` or `float64` of either byte order, in C or
     /// Fortran order. Row `i` is the vector of item `i`.
@@ -64,7 +67,7 @@ fn check_header(bytes: &[u8], place: &Location) -> Result<()> {
     };
     let header = &bytes[..bytes.len().min(length as usize + 12)];
     let brackets = header.iter().filter(|byte| b"([{".contains(byte)).count();
-    if (length as usize) < bytes.len() && brackets <= MAX_BRACKETS {
+    if length <= MAX_HEADER && (length as usize) < bytes.len() && brackets <= MAX_BRACKETS {
         return Ok(());
     }
     let found = format!("a header of {length} bytes with {brackets} opening brackets");

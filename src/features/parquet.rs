@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use arrow::record_batch::RecordBatch;
 
 use super::ItemVectors;
+use super::item_vectors::zeros;
 use crate::data::Vocab;
 use crate::data::parquet::{Kind, open, read_columns};
 use crate::error::{Error, Location, Result};
@@ -87,7 +88,7 @@ impl<'a> Rows<'a> {
             .collect::<Result<_>>()?;
         if self.n_rows == 0 && batch.num_rows() > 0 {
             self.widths = columns.iter().map(Lists::first_width).collect();
-            self.values = vec![0.0; self.items.len() * self.dim()];
+            self.values = zeros(self.items.len(), self.dim(), self.place.clone())?;
         }
         for (row, key) in keys.as_string::<i32>().iter().flatten().enumerate() {
             let Some(item) = self.items.id(key) else { continue };

@@ -211,6 +211,16 @@ impl Field {
         self.column.as_deref().unwrap_or(&self.name)
     }
 
+    /// The number of ids that its settings ask for, whatever the data hold.
+    fn n_ids(&self) -> u32 {
+        match self.kind {
+            FieldKind::Categorical(Ids::Hashing { n_buckets })
+            | FieldKind::MultiValued { ids: Ids::Hashing { n_buckets }, .. } => n_buckets,
+            FieldKind::Numeric(Numeric::EqualWidthBins { n_bins }) => n_bins,
+            _ => 0,
+        }
+    }
+
     fn columns(&self) -> impl Iterator<Item = &str> {
         let weights = match &self.kind {
             FieldKind::MultiValued { pooling: Pooling::WeightedBy(column), .. } => Some(column.as_str()),
@@ -285,6 +295,10 @@ impl Schema {
     pub(super) fn validate(&self) -> Result<()> {
         if self.fields.is_empty() {
             return Err(Error::config("Schema::fields", "at least one field", "none"));
+        }
+        let n_ids: u64 = self.fields.iter().map(|field| u64::from(field.n_ids())).sum();
+        if n_ids > u32::MAX.into() {
+            return Err(Error::config("Schema::fields", "fewer than 2^32 buckets and bins in all", n_ids));
         }
         let mut names = BTreeSet::new();
         let mut n_histories = 0;

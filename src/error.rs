@@ -12,9 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong with a user's data, settings or files.
 ///
-/// Match on [`Error::kind`]; every fact (file, line, column, expected, found) is a field there. Facts may be texts of a file,
-/// which can be of any length and hold anything: of a text longer than 400 characters an error keeps both ends, and a
-/// message shows control characters as escapes (`\n`, `\u{1b}`).
+/// Match on [`Error::kind`]; every fact (file, line, column, expected, found) is a field there. Facts may be texts of a
+/// file, which can be of any length and hold anything: of a text longer than 400 characters an error keeps both ends,
+/// and a message shows control characters as escapes (`\n`, `\u{1b}`).
 #[derive(Debug)]
 pub struct Error(Box<ErrorKind>);
 
@@ -279,6 +279,26 @@ pub(crate) fn check_size(field: &'static str, size: usize) -> Result<()> {
     match size {
         1..=0x10_0000 => Ok(()),
         _ => Err(Error::config(field, "1 to 1048576", size)),
+    }
+}
+
+/// Refuses a number of layers, heads, experts or tasks that can't be meant: each costs time and weights of its own.
+pub(crate) fn check_depth(field: &'static str, n: usize) -> Result<()> {
+    match n {
+        0..=1024 => Ok(()),
+        _ => Err(Error::config(field, "at most 1024", n)),
+    }
+}
+
+/// Refuses a weight of more than 2³³ numbers, 32 GiB: settings come from files, too, and each of two widths may be in
+/// its range where no machine holds their product.
+pub(crate) fn check_weight(field: &'static str, dims: [usize; 2]) -> Result<()> {
+    match dims[0].checked_mul(dims[1]) {
+        Some(0..=0x2_0000_0000) => Ok(()),
+        _ => {
+            let [rows, columns] = dims;
+            Err(Error::config(field, "at most 2^33 numbers in a weight", format!("{rows} × {columns}")))
+        }
     }
 }
 

@@ -476,3 +476,140 @@ fn no_table_has_more_rows_than_there_are_ids() {
     let towers = TwoTowerConfig { user_embedding: true, ..TwoTowerConfig::default() };
     told(towers.init(usize::MAX, &ItemFeatures::none(3), 0, &device), "TwoTower::n_users");
 }
+
+/// The message of an error, which is short and has no control characters.
+fn short<T>(result: Result<T>) -> String {
+    let error = result.err().expect("an error");
+    let message = error.to_string();
+    assert!(message.chars().count() < 2000 && !message.contains(char::is_control), "{} bytes", message.len());
+    assert!(format!("{error:?}").len() < 10_000);
+    message
+}
+
+#[test]
+fn no_message_grows_with_its_file() {
+    let long = "x\u{1b}[31m\0".repeat(500_000);
+    let reader = DelimitedReader::new(columns());
+    let found = short(reader.read_from(format!("{long},\"a\nb\"\n1,2\n").as_bytes()));
+    assert!(found.contains("found x\\u{1b}[31m\\0x") && found.contains("characters left out"), "{found}");
+    short(reader.read_from(format!("{HEADER}{long},2,3,4\n").as_bytes()));
+    short(DelimitedReader::new(ColumnMap::new(long.as_str(), "b")).read_from("a,b\n1,2\n".as_bytes()));
+    short(reader.read("no\nsuch\u{1b}[2Jfile"));
+    let names: Vec<String> = (0..200_000).map(|n| format!("\u{7}column{n}")).collect();
+    short(reader.read_from(format!("{}\n", names.join(",")).as_bytes()));
+    let json = format!("{{\"fields\": [], \"{}\": 1}}", "key".repeat(1_000_000));
+    short(recsys::features::Schema::from_json(&json));
+    let json = format!("{{\"fields\": [{{\"name\": \"x\", \"kind\": \"{}\"}}]}}", "k".repeat(1_000_000));
+    short(recsys::features::Schema::from_json(&json));
+}
+
+#[cfg(feature = "download")]
+#[test]
+fn a_zip_of_thousands_of_members_makes_a_short_message() {
+    let names: Vec<String> = (0..5000).map(|n| format!("{}\u{1b}{n}", "m".repeat(200))).collect();
+    let members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"1,2"[..])).collect();
+    let (_folder, path) = some_file("r.zip", &zipped(&members));
+    let found = short(DelimitedReader::new(columns()).read(&path));
+    assert!(found.contains("an archive of one file") && found.contains("characters left out"), "{found}");
+}
+
+#[test]
+fn sizes_that_a_file_states_are_not_believed() {
+    use recsys::features::{FeatureEncoder, Ids, ItemVectors, Libfm, Schema, Table};
+    let item_vectors = |dim: u64| format!("{{\"dim\": {dim}, \"values\": []}}");
+    assert!(serde_json::from_str::<ItemVectors>(&item_vectors(1 << 60)).is_err());
+    assert!(serde_json::from_str::<ItemVectors>(&item_vectors(1 << 20)).is_ok());
+
+    let libfm = Libfm::fit_from("1 4294967295:1\n0 4294967294:1 0:2\n".as_bytes()).unwrap();
+    assert_eq!((libfm.space().n_ids(), libfm.space().n_fields()), (4, 2));
+
+    // As many buckets as there are ids; they cost what the data fill.
+    let hashed = |n_fields: u32, n_buckets| {
+        (0..n_fields).fold(Schema::default(), |schema, n| {
+            schema.with_field(format!("c{n}"), Ids::Hashing { n_buckets })
+        })
+    };
+    let table = Table::default().with_column("c0", recsys::features::Column::ints([7, 8, 7])).unwrap();
+    let encoder = FeatureEncoder::fit(hashed(1, u32::MAX - 1), [Ok(&table)]).unwrap();
+    assert_eq!(encoder.space().n_ids(), u32::MAX as usize);
+    told(FeatureEncoder::fit(hashed(2, u32::MAX), [Ok(&table)]), "Schema::fields");
+    told(FeatureEncoder::fit(hashed(1000, u32::MAX), [Ok(&table)]), "Schema::fields");
+    assert!(FeatureEncoder::fit(hashed(1, 10_000_000), [Ok(&table)]).is_ok());
+}
+
+#[test]
+fn npy_headers_are_not_believed() {
+    use recsys::features::ItemVectors;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("v.npy");
+    let read = |header: &str| {
+        let length = (header.len() as u32).to_le_bytes();
+        fs::write(&path, [b"\x93NUMPY\x02\0", &length[..], header.as_bytes(), &[0; 64]].concat()).unwrap();
+        short(ItemVectors::read_npy(&path))
+    };
+    let shape = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape})}}");
+    for wide in [
+        "1152921504606846976, 1",
+        "1152921504606846976, 16",
+        "4294967296, 4294967296",
+        "0, 4611686018427387904",
+    ] {
+        read(&shape(wide));
+    }
+    read(&shape(&format!("{}, 1", "9".repeat(5_000_000))));
+    read(&"\u{1b}".repeat(5000));
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn no_setting_makes_weights_that_no_machine_holds() {
+    use recsys::layers::{Cross, HistoryEncoderConfig, MlpConfig, Pooling};
+    use recsys::models::ranking::{BstConfig, DcnConfig, DeepFmConfig, FmConfig, MmoeConfig, PleConfig};
+    use recsys::models::recall::{IalsConfig, SasrecConfig, TwoTowerConfig};
+    use recsys::training::RankingConfig;
+    let (device, wide) = (Device::flex(), 1 << 20);
+    told(
+        SasrecConfig { d_model: wide, n_heads: 1, ..Default::default() }.validate(),
+        "CausalSelfAttentionConfig::d_model",
+    );
+    told(SasrecConfig { n_blocks: usize::MAX, ..Default::default() }.validate(), "SasrecConfig::n_blocks");
+    told(SasrecConfig::default().init(u32::MAX as usize, 0, &device), "SasrecConfig::d_model");
+    told(IalsConfig { n_factors: wide, ..Default::default() }.validate(), "IalsConfig::n_factors");
+    let items = ItemFeatures::none(3);
+    let towers = |history| TwoTowerConfig { history, ..Default::default() }.init(1, &items, 0, &device);
+    let blocks =
+        HistoryEncoderConfig::Transformer { n_blocks: usize::MAX, n_heads: 1, pooling: Pooling::Mean };
+    told(towers(blocks), "HistoryEncoderConfig::n_blocks");
+    told(towers(HistoryEncoderConfig::Gru { d_state: wide }), "HistoryEncoderConfig::d_state");
+    told(towers(Pooling::Recency { n_scales: wide }.into()), "Pooling::n_scales");
+    let space = FeatureSpace::default().with_field("item", 3).unwrap();
+    let space = space.with_history("seen", "item", wide).unwrap();
+    let init = |error: Option<Error>| Err::<(), _>(error.expect("an error"));
+    let mlp = MlpConfig::new(1).with_hidden([wide, wide]);
+    told(
+        init(DeepFmConfig { mlp, ..Default::default() }.init(&space, 0, &device).err()),
+        "MlpConfig::d_hidden",
+    );
+    let large = FeatureSpace::default().with_field("item", u32::MAX as usize).unwrap();
+    told(init(FmConfig::default().init(&large, 0, &device).err()), "FieldEmbedding::d");
+    let cross = DcnConfig { n_cross: usize::MAX, cross: Cross::Vector, ..Default::default() };
+    told(init(cross.init(&space, 0, &device).err()), "CrossNetwork::n_layers");
+    told(
+        init(BstConfig { n_blocks: usize::MAX, ..Default::default() }.init(&space, 0, &device).err()),
+        "BstConfig::n_blocks",
+    );
+    let wide_bst = BstConfig { d_embedding: wide, ..Default::default() };
+    told(init(wide_bst.init(&space, 0, &device).err()), "FeatureSpace::max_len");
+    told(
+        init(MmoeConfig { n_experts: wide, ..Default::default() }.init(&space, 0, &device).err()),
+        "MmoeConfig::n_experts",
+    );
+    told(
+        init(PleConfig { n_levels: wide, ..Default::default() }.init(&space, 0, &device).err()),
+        "PleConfig::n_levels",
+    );
+    told(
+        init(PleConfig { n_labels: wide, ..Default::default() }.init(&space, 0, &device).err()),
+        "RankingSpec::n_labels",
+    );
+}

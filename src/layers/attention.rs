@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_weight};
 use crate::kernels;
 use crate::layers::{Linear, SequenceLayout, check_dropout, dropout, id_tensor};
 use crate::rng::Rng;
@@ -48,6 +48,7 @@ impl CausalSelfAttentionConfig {
     /// A width outside 1 to 2²⁰, a number of heads that does not divide it, or a dropout outside [0, 1).
     pub fn validate(&self) -> Result<()> {
         check_size("CausalSelfAttentionConfig::d_model", self.d_model)?;
+        check_weight("CausalSelfAttentionConfig::d_model", [self.d_model, 3 * self.d_model])?;
         if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
             let expected = format!("a divisor of d_model = {}", self.d_model);
             return Err(Error::config("CausalSelfAttentionConfig::n_heads", expected, self.n_heads));

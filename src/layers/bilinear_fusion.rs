@@ -1,7 +1,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_weight};
 use crate::layers::{Init, Linear};
 use crate::rng::Rng;
 
@@ -29,6 +29,7 @@ impl BilinearFusion {
             let expected = format!("a number that divides {d_x} and {d_y}");
             return Err(Error::config("BilinearFusion::n_heads", expected, n_heads));
         }
+        check_weight("BilinearFusion::n_heads", [d_x, d_y / n_heads])?;
         let shape = [n_heads, d_x / n_heads, d_y / n_heads];
         let bound = (6.0 / (shape[1] + shape[2]) as f64).sqrt();
         Ok(Self {

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_depth, check_size, check_weight};
 use crate::kernels;
 use crate::layers::linear::plus_row;
 use crate::layers::{FieldVectors, Init, Linear};
@@ -41,6 +41,7 @@ impl CrossNetwork {
     /// # Errors
     /// A rank outside 1 to 2²⁰.
     pub fn new(cross: Cross, n_layers: usize, d: usize, rng: &mut Rng, device: &Device) -> Result<Self> {
+        check_depth("CrossNetwork::n_layers", n_layers)?;
         let (mut vectors, mut factors, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..n_layers {
             match cross {
@@ -49,9 +50,13 @@ impl CrossNetwork {
                     vectors
                         .push(Param::from_tensor(Tensor::cat(vec![w.clone(), w.zeros_like()], 0).detach()));
                 }
-                Cross::Matrix => matrices.push(Linear::new(d, d, rng, device)),
+                Cross::Matrix => {
+                    check_weight("CrossNetwork::d", [d, d])?;
+                    matrices.push(Linear::new(d, d, rng, device));
+                }
                 Cross::LowRank { rank } => {
                     check_size("Cross::rank", rank)?;
+                    check_weight("Cross::rank", [d, rank])?;
                     let init = Init::Uniform { bound: (6.0 / (d + rank) as f64).sqrt() };
                     factors.push(init.param([d, rank], rng, device));
                     matrices.push(Linear::new(rank, d, rng, device));

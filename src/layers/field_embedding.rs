@@ -4,7 +4,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels::{self, Bags};
 use crate::layers::field_vectors::take;
@@ -41,6 +41,8 @@ impl FieldEmbedding {
         device: &Device,
     ) -> Result<Self> {
         check_size("FieldEmbedding::d", d)?;
+        let rows = [space.n_ids()].into_iter().chain(space.vector_dims());
+        rows.into_iter().try_for_each(|n| check_weight("FieldEmbedding::d", [n, d]))?;
         Ok(Self {
             table: Embedding::new([space.n_ids(), d], Init::Normal { std: 0.01 }, update, rng, device),
             vectors: space.vector_dims().map(|dim| Linear::new(dim, d, rng, device)).collect(),

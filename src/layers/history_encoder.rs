@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_depth, check_size, check_weight};
 use crate::kernels;
 use crate::layers::time_first::{columns, last_rows, time_first, validity};
 use crate::layers::{
@@ -76,6 +76,7 @@ impl HistoryEncoderConfig {
         check_size("HistoryEncoder::max_len", max_len)?;
         if let Self::Gru { d_state } | Self::Lstm { d_state } = self {
             check_size("HistoryEncoderConfig::d_state", d_state)?;
+            check_weight("HistoryEncoderConfig::d_state", [d.saturating_add(d_state), 4 * d_state])?;
         }
         match self {
             Self::Pooling(pooling) => Ok(HistoryEncoder::Pooling(pooling.init(max_len, device)?)),
@@ -83,6 +84,7 @@ impl HistoryEncoderConfig {
                 Err(Error::config("HistoryEncoderConfig::n_blocks", "at least 1", 0))
             }
             Self::Transformer { n_blocks, n_heads, pooling } => {
+                check_depth("HistoryEncoderConfig::n_blocks", n_blocks)?;
                 let block = TransformerBlockConfig::new(d).with_heads(n_heads).with_dropout(dropout);
                 let pooling = pooling.init(max_len, device)?;
                 let encoder = TransformerEncoder::new(n_blocks, block, pooling, rng, device)?;

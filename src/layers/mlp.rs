@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_size, check_weight};
 #[cfg(feature = "flex")]
 use crate::kernels;
 use crate::layers::{Activation, BatchNorm, Dice, FieldVectors, LayerNorm, Linear, check_dropout, dropout};
@@ -120,6 +120,10 @@ impl MlpConfig {
         self.validate()?;
         let outputs = || self.d_hidden.iter().copied().chain([self.d_output]);
         let inputs = [d_input].into_iter().chain(self.d_hidden.iter().copied());
+        inputs
+            .clone()
+            .zip(outputs())
+            .try_for_each(|(d, next)| check_weight("MlpConfig::d_hidden", [d, next]))?;
         let widths = |norm| outputs().take(if self.norm == norm { n_activated } else { 0 });
         Ok(Mlp {
             layers: inputs.zip(outputs()).map(|(d, d_next)| Linear::new(d, d_next, rng, device)).collect(),

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_depth, check_size};
 use crate::layers::param;
 
 /// How a history of item vectors becomes one vector.
@@ -33,7 +33,7 @@ impl Pooling {
     /// # Errors
     /// A number of scales or a length outside 1 to 2²⁰.
     pub fn init(self, max_len: usize, device: &Device) -> Result<HistoryPooling> {
-        check_size("Pooling::n_scales", self.n_outputs())?;
+        check_depth("Pooling::n_scales", self.n_outputs())?;
         check_size("Pooling::max_len", max_len)?;
         let n = self.n_outputs();
         let log_weights = param([n, max_len], device, || self.log_weights(max_len));

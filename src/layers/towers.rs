@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_depth};
 use crate::layers::{FieldVectors, Mlp, MlpConfig};
 use crate::rng::Rng;
 
@@ -26,6 +26,7 @@ impl Towers {
         if n_tasks == 0 {
             return Err(Error::config("Towers::n_tasks", "at least 1", 0));
         }
+        check_depth("Towers::n_tasks", n_tasks)?;
         if mlp.d_output != 1 {
             return Err(Error::config("Towers::mlp", "an output of width 1", mlp.d_output));
         }

@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_size, check_weight};
 use crate::layers::{
     Activation, CausalSelfAttention, CausalSelfAttentionConfig, LayerNorm, Mlp, MlpConfig, SequenceLayout,
     dropout_add,
@@ -96,7 +96,8 @@ impl TransformerBlockConfig {
     /// A width outside 1 to 2²⁰, a number of heads that does not divide `d_model`, or a dropout outside [0, 1).
     pub fn validate(&self) -> Result<()> {
         check_size("TransformerBlockConfig::d_hidden", self.d_hidden)?;
-        self.attention().validate()
+        self.attention().validate()?;
+        check_weight("TransformerBlockConfig::d_hidden", [self.d_model, self.d_hidden])
     }
 
     /// Fresh weights.

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_depth};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::read;
 use crate::losses::RankingLoss;
@@ -100,6 +100,7 @@ impl RankingSpec {
         if n_labels == 0 {
             return Err(Error::config("RankingSpec::n_labels", "at least 1", 0));
         }
+        check_depth("RankingSpec::n_labels", n_labels)?;
         let (space, objective) = (space.clone(), objective.clone());
         Ok(Self { space, n_labels, objective, settings: serde_json::json!(config) })
     }

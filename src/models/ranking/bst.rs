@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_depth, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
@@ -76,10 +76,12 @@ impl RankingConfig for BstConfig {
         if self.n_blocks == 0 {
             return Err(Error::config("BstConfig::n_blocks", "at least 1", 0));
         }
+        check_depth("BstConfig::n_blocks", self.n_blocks)?;
         let Some((field, max_len)) = space.history() else {
             return Err(Error::config("BstConfig::space", "a space with a history", "none"));
         };
         check_size("FeatureSpace::max_len", max_len)?;
+        check_weight("FeatureSpace::max_len", [max_len + 1, self.d_embedding])?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let block = TransformerBlockConfig::new(d)
             .with_heads(self.n_heads)

@@ -64,8 +64,8 @@ impl RankingConfig for DeepFmConfig {
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let n_vectors = space.n_fields() + space.vector_dims().len();
         Ok(DeepFm {
-            first_order: FirstOrder::new(space, update, rng, device),
             fields: FieldEmbedding::new(space, d, update, rng, device)?,
+            first_order: FirstOrder::new(space, update, rng, device),
             mlp: self.mlp.init(n_vectors * d, rng, device)?,
             spec,
             config: self.clone(),

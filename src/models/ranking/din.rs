@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::kernels;
 use crate::layers::{
@@ -100,6 +100,7 @@ impl RankingConfig for DinConfig {
         };
         if self.positions {
             check_size("FeatureSpace::max_len", max_len)?;
+            check_weight("FeatureSpace::max_len", [max_len, self.d_embedding])?;
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len() + 1) * d;
@@ -107,9 +108,9 @@ impl RankingConfig for DinConfig {
         let cross = self.cross.map(network).transpose()?;
         let d_output = self.mlp.d_output + if cross.is_some() { width } else { 0 };
         Ok(Din {
+            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             first_order: self.fm.then(|| FirstOrder::new(space, update, rng, device)),
             cross,
-            fields: FieldEmbedding::new(space, d, update, rng, device)?,
             attention: TargetAttention::new(d, &self.attention, self.weights, rng, device)?,
             positions: self.positions.then(|| Init::Normal { std: 0.01 }.param([max_len, d], rng, device)),
             mlp: self.mlp.init_activated(width, rng, device)?,

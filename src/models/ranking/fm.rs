@@ -45,8 +45,8 @@ impl RankingConfig for FmConfig {
         let spec = RankingSpec::new(space, 1, &self.objective, self)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         Ok(Fm {
-            first_order: FirstOrder::new(space, update, rng, device),
             fields: FieldEmbedding::new(space, d, update, rng, device)?,
+            first_order: FirstOrder::new(space, update, rng, device),
             spec,
             config: self.clone(),
         })

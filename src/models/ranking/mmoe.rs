@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_depth, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{FieldEmbedding, MixtureOfExperts, MlpConfig, TableUpdate, Towers, check_dropout};
 use crate::rng::Rng;
@@ -70,10 +70,12 @@ impl RankingConfig for MmoeConfig {
         check_dropout("MmoeConfig::dropout", self.dropout)?;
         check_size("MmoeConfig::d_embedding", self.d_embedding)?;
         check_size("MmoeConfig::n_experts", self.n_experts)?;
+        check_depth("MmoeConfig::n_experts", self.n_experts)?;
         check_size("MmoeConfig::d_expert", self.d_expert)?;
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
         let (n_experts, d_expert, n_labels) = (self.n_experts, self.d_expert, self.n_labels);
+        check_weight("MmoeConfig::d_expert", [width, n_experts * d_expert.max(n_labels)])?;
         Ok(Mmoe {
             fields: FieldEmbedding::new(space, d, update, rng, device)?,
             experts: MixtureOfExperts::new(width, n_experts, d_expert, n_labels, rng, device),

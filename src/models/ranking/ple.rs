@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_depth, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     Activation, FieldEmbedding, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout, mix_experts,
@@ -87,8 +87,17 @@ impl RankingConfig for PleConfig {
         ] {
             check_size(field, n)?;
         }
+        for (field, n) in [
+            ("PleConfig::n_levels", self.n_levels),
+            ("PleConfig::n_task_experts", self.n_task_experts),
+            ("PleConfig::n_shared_experts", self.n_shared_experts),
+        ] {
+            check_depth(field, n)?;
+        }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;
+        let most = self.n_task_experts.max(self.n_shared_experts);
+        check_weight("PleConfig::d_expert", [width.max(self.d_expert), most * self.d_expert])?;
         let level = |level: usize| {
             let d_input = if level == 0 { width } else { self.d_expert };
             Extraction::new(self, d_input, level + 1 == self.n_levels, rng, device)

@@ -66,12 +66,11 @@ impl RankingConfig for WideDeepConfig {
             return Err(Error::config("WideDeepConfig::mlp", "an output of width 1", self.mlp.d_output));
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
-        let first_order = FirstOrder::new(space, update, rng, device);
         let fields = FieldEmbedding::new(space, d, update, rng, device)?;
         let fields = fields.with_widths(space, &self.field_widths)?;
         Ok(WideDeep {
             mlp: self.mlp.init(fields.width(), rng, device)?,
-            first_order,
+            first_order: FirstOrder::new(space, update, rng, device),
             fields,
             spec,
             config: self.clone(),

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Csr, Interactions, UserItemMatrix};
-use crate::error::{Error, Location, Result, check_size};
+use crate::error::{Error, Location, Result, check_size, check_weight};
 use crate::ids::{ItemFilter, ItemId};
 use crate::kernels::{Factors, LeastSquares, System, check_finite, gramian};
 use crate::pipeline::{Candidate, EmbeddingModel, Query, QueryEncoder, Recaller};
@@ -81,6 +81,7 @@ impl IalsConfig {
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         check_size("IalsConfig::n_factors", self.n_factors)?;
+        check_weight("IalsConfig::n_factors", [self.n_factors; 2])?;
         for (field, value) in [("IalsConfig::alpha", self.alpha), ("IalsConfig::lambda", self.lambda)] {
             if !(value.is_finite() && value > 0.0) {
                 return Err(Error::config(field, "a positive number", value));

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_id_count, check_size};
+use crate::error::{Error, Result, check_depth, check_id_count, check_size, check_weight};
 use crate::kernels;
 use crate::layers::{
     Activation, Embedding, Init, LayerNorm, NormPlacement, SequenceLayout, TableUpdate, TransformerBlock,
@@ -76,8 +76,10 @@ impl SasrecConfig {
     /// The first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         check_size("SasrecConfig::max_len", self.max_len)?;
+        check_depth("SasrecConfig::n_blocks", self.n_blocks)?;
         self.loss.validate()?;
-        self.block().validate()
+        self.block().validate()?;
+        check_weight("SasrecConfig::max_len", [self.max_len, self.d_model])
     }
 
     /// Fresh weights, drawn from `seed`, for `n_items` items.
@@ -90,6 +92,7 @@ impl SasrecConfig {
         if n_items == 0 {
             return Err(Error::config("Sasrec::n_items", "at least 1", 0));
         }
+        check_weight("SasrecConfig::d_model", [n_items, self.d_model])?;
         let rng = &mut Rng::stream(seed, &[0]);
         let d = self.d_model;
         // Glorot & Bengio 2010, eq. 12, for each table.

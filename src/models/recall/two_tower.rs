@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result, check_id_count, check_size};
+use crate::error::{Error, ErrorKind, Result, check_id_count, check_size, check_weight};
 use crate::features::{ItemFeatures, ItemVectors};
 use crate::ids::ItemId;
 use crate::layers::{
@@ -134,6 +134,11 @@ impl TwoTowerConfig {
     ) -> Result<TwoTower> {
         self.validate()?;
         check_id_count("TwoTower::n_users", n_users)?;
+        let d_content = items.vectors().map_or(0, ItemVectors::dim);
+        let n_users_with_rows = if self.user_embedding { n_users } else { 0 };
+        for n in [n_users_with_rows, items.n_items().saturating_add(items.n_features()), d_content] {
+            check_weight("TwoTowerConfig::d_embedding", [n, self.d_embedding])?;
+        }
         let rng = &mut Rng::stream(seed, &[0]);
         let multi_hot = |(item, categories)| MultiHot { cold: items.is_cold(item), categories };
         let multi_hot: Vec<_> = (0..).map(ItemId).zip(items.iter()).map(multi_hot).collect();

@@ -1,0 +1,376 @@
+//! Runs a target in processes of their own, so that an input that ends the process, or never ends, costs that input
+//! alone.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use recsys::rng::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::target::{self, Input, Target};
+
+/// What a child is to do, as JSON.
+pub const JOB: &str = "RECSYS_FUZZ_JOB";
+
+/// The address space of a child, in KiB.
+const MEMORY: u64 = 2 << 20;
+/// An input that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Making seeds may take longer.
+const BEGINNING: Duration = Duration::from_secs(100);
+/// As many inputs are kept for each place of a panic.
+const KEPT: usize = 3;
+/// As many aborts, or hangs, end the run of a target: each costs a new process.
+const MAX_LOST: u64 = 300;
+
+/// A child's work on a target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    pub target: String,
+    pub seed: u64,
+    /// The number of the first input.
+    pub first: u64,
+    /// How many inputs, at most.
+    pub n_inputs: u64,
+    pub milliseconds: u64,
+    /// For the target's files and this job's.
+    pub folder: PathBuf,
+    /// Only writes the first input to the folder of failures, for this reason.
+    pub keep: Option<String>,
+}
+
+/// What a child says of its work, before each input: its number and what the inputs before came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    at: u64,
+    accepted: u64,
+    refused: u64,
+    panics: u64,
+}
+
+/// Before the first input.
+const NOT_BEGUN: u64 = u64::MAX;
+
+impl Progress {
+    const LEN: usize = 32;
+
+    fn write(self, file: &File) {
+        let words = [self.at, self.accepted, self.refused, self.panics];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        file.write_all_at(&bytes, 0).expect("the scratch folder can be written");
+    }
+
+    fn read(file: &File) -> Self {
+        let mut bytes = [0; Self::LEN];
+        file.read_exact_at(&mut bytes, 0).expect("the scratch folder can be read");
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[8 * at + byte]));
+        Self { at: word(0), accepted: word(1), refused: word(2), panics: word(3) }
+    }
+}
+
+/// What the inputs of a target came to.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub target: String,
+    pub accepted: u64,
+    pub refused: u64,
+    pub panics: u64,
+    pub aborts: u64,
+    pub hangs: u64,
+    seconds: f64,
+    /// Places and reasons, how often, and where one such input is kept.
+    pub failures: BTreeMap<String, (u64, String)>,
+}
+
+impl Report {
+    pub fn inputs(&self) -> u64 {
+        self.accepted + self.refused + self.failed()
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.panics + self.aborts + self.hangs
+    }
+
+    fn note(&mut self, reason: String, kept: String) {
+        self.failures.entry(reason).or_insert((0, kept)).0 += 1;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, accepted, refused, panics, aborts, hangs, seconds, .. } = self;
+        let (inputs, rate) = (self.inputs(), self.inputs() as f64 / seconds.max(1e-3));
+        write!(f, "{target:<20} {inputs:>9} inputs {accepted:>8} accepted {refused:>9} refused")?;
+        write!(f, " {panics:>6} panics {aborts:>4} aborts {hangs:>3} hangs {rate:>8.0} inputs/s")?;
+        for (reason, (n, kept)) in &self.failures {
+            write!(f, "\n    {n} × {reason}\n        {kept}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder of inputs that were not told.
+fn failures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz-failures")
+}
+
+/// A folder in memory where there is one.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a scratch folder")
+}
+
+fn progress_file(folder: &Path) -> File {
+    let path = folder.join("progress");
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).expect("a scratch file")
+}
+
+/// The input of this number.
+fn input(target: &dyn Target, job: &Job, number: u64) -> Input {
+    let name = job.target.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    target.input(&mut Rng::stream(job.seed, &[name, number]))
+}
+
+/// The process that runs inputs.
+pub fn child() {
+    let job: Job = serde_json::from_str(&env::var(JOB).expect("the parent says what to do")).expect("a job");
+    let files = job.folder.join("files");
+    fs::create_dir_all(&files).expect("the scratch folder can be written");
+    // Within the pool, so that no work is handed from thread to thread.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    pool.install(|| {
+        let target = target::make(&job.target, &files);
+        match &job.keep {
+            Some(reason) => keep(target.as_ref(), &job, job.first, reason),
+            None => run_inputs(target.as_ref(), &job),
+        }
+    });
+}
+
+fn run_inputs(target: &dyn Target, job: &Job) {
+    let last_panic = quiet_panics();
+    let file = progress_file(&job.folder);
+    let end = Instant::now() + Duration::from_millis(job.milliseconds);
+    let mut progress = Progress::default();
+    let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    for number in job.first..job.first.saturating_add(job.n_inputs) {
+        progress.at = number;
+        progress.write(&file);
+        if Instant::now() > end {
+            break;
+        }
+        let input = input(target, job, number);
+        match catch_unwind(AssertUnwindSafe(|| target.read(&input))) {
+            Ok(Ok(())) => progress.accepted += 1,
+            Ok(Err(error)) => {
+                assert!(!error.is_empty());
+                progress.refused += 1;
+            }
+            Err(_) => {
+                progress.panics += 1;
+                let reason = last_panic.lock().expect("a panic in a panic").clone();
+                let n_kept = kept.entry(reason.clone()).or_default();
+                *n_kept += 1;
+                if *n_kept <= KEPT {
+                    keep(target, job, number, &reason);
+                }
+                note_panic(job, number, &reason);
+            }
+        }
+        progress.at = number + 1;
+    }
+    progress.write(&file);
+}
+
+/// Panics say nothing; the place and message of the latest are kept.
+fn quiet_panics() -> &'static Mutex<String> {
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(|place| place.to_string()).unwrap_or_default();
+        let message: String =
+            message.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(120).collect();
+        *LAST.lock().expect("a panic in a panic") =
+            format!("panic at {place}: {}", message.replace('\n', " "));
+    }));
+    &LAST
+}
+
+fn note_panic(job: &Job, number: u64, reason: &str) {
+    let path = job.folder.join("panics");
+    let mut file = OpenOptions::new().append(true).create(true).open(path).expect("a scratch file");
+    writeln!(file, "{number}\t{reason}").expect("the scratch folder can be written");
+}
+
+fn kept_at(job: &Job, number: u64) -> PathBuf {
+    failures().join(format!("{}-{}-{number}", job.target, job.seed))
+}
+
+/// Writes an input and what it did to the folder of failures.
+fn keep(target: &dyn Target, job: &Job, number: u64, reason: &str) {
+    let input = input(target, job, number);
+    let folder = kept_at(job, number);
+    let _ = fs::remove_dir_all(&folder);
+    for (name, bytes) in target.whole(&input) {
+        crate::forms::write_file(&folder.join("files"), &name, &bytes);
+    }
+    let about = json!({
+        "target": job.target, "seed": job.seed, "number": number, "variant": input.variant, "reason": reason,
+    });
+    fs::write(folder.join("about.json"), format!("{about:#}")).expect("the folder can be written");
+}
+
+/// Reads an input that was kept, in this process; what it comes to.
+pub fn replay(kept: &Path) -> Result<(), String> {
+    let about = fs::read(kept.join("about.json")).expect("a folder of target/fuzz-failures");
+    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+    println!("{about:#}");
+    let folder = scratch();
+    let target = target::make(about["target"].as_str().expect("a name"), folder.path());
+    let variant = about["variant"].as_u64().expect("a number") as usize;
+    let files = crate::forms::files(&kept.join("files")).into_iter().collect();
+    target.read(&target.again(variant, files))
+}
+
+fn spawn(job: &Job) -> Child {
+    let errors = File::create(job.folder.join("errors")).expect("a scratch file");
+    Command::new("sh")
+        .args(["-c", &format!("ulimit -c 0; ulimit -v {MEMORY}; exec \"$0\" \"$@\"")])
+        .arg(env::current_exe().expect("a running program has a path"))
+        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .env(JOB, serde_json::to_string(job).expect("JSON"))
+        .env("RAYON_NUM_THREADS", "1")
+        .env("MALLOC_ARENA_MAX", "2")
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .expect("the test can run itself")
+}
+
+/// How a child ended.
+enum End {
+    Done,
+    Hang,
+    Abort(String),
+}
+
+fn watch(mut child: Child, folder: &Path) -> End {
+    let file = progress_file(folder);
+    let (mut at, mut since) = (NOT_BEGUN, Instant::now());
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            let errors = fs::read_to_string(folder.join("errors")).unwrap_or_default();
+            let line = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+            return if status.success() { End::Done } else { End::Abort(format!("{status}: {line}")) };
+        }
+        let now = Progress::read(&file).at;
+        if now != at {
+            (at, since) = (now, Instant::now());
+        }
+        if since.elapsed() > if at == NOT_BEGUN { BEGINNING } else { PATIENCE } {
+            child.kill().expect("it is our child");
+            child.wait().expect("it is our child");
+            return End::Hang;
+        }
+        thread::sleep(Duration::from_millis(4));
+    }
+}
+
+/// Runs inputs of a target from number 0 on, until there were so many or the time is over.
+pub fn run(target: &str, seed: u64, n_inputs: u64, time: Duration, folder: &Path) -> Report {
+    let folder = folder.join(target);
+    fs::create_dir_all(&folder).expect("the scratch folder can be written");
+    let start = Instant::now();
+    let mut report = Report { target: target.to_owned(), ..Report::default() };
+    let mut job =
+        Job { target: target.to_owned(), seed, first: 0, n_inputs, milliseconds: 0, folder, keep: None };
+    loop {
+        let left = time.saturating_sub(start.elapsed());
+        job.milliseconds = left.as_millis() as u64;
+        job.n_inputs = n_inputs - job.first;
+        if left.is_zero() || job.n_inputs == 0 || report.aborts + report.hangs >= MAX_LOST {
+            break;
+        }
+        let file = progress_file(&job.folder);
+        Progress { at: NOT_BEGUN, ..Progress::default() }.write(&file);
+        let end = watch(spawn(&job), &job.folder);
+        let progress = Progress::read(&file);
+        assert!(progress.at != NOT_BEGUN, "{target} did not begin: {}", errors(&job.folder));
+        report.accepted += progress.accepted;
+        report.refused += progress.refused;
+        report.panics += progress.panics;
+        let reason = match end {
+            End::Done => break,
+            End::Hang => {
+                report.hangs += 1;
+                format!("no end within {} s", PATIENCE.as_secs())
+            }
+            End::Abort(reason) => {
+                report.aborts += 1;
+                reason
+            }
+        };
+        keep_lost(&job, progress.at, &reason);
+        report.note(reason, kept_at(&job, progress.at).display().to_string());
+        job.first = progress.at + 1;
+    }
+    for line in fs::read_to_string(job.folder.join("panics")).unwrap_or_default().lines() {
+        let (number, reason) = line.split_once('\t').unwrap_or_default();
+        let kept = kept_at(&job, number.parse().unwrap_or_default());
+        report.note(reason.to_owned(), kept.display().to_string());
+    }
+    report.seconds = start.elapsed().as_secs_f64();
+    report
+}
+
+fn errors(folder: &Path) -> String {
+    fs::read_to_string(folder.join("errors")).unwrap_or_default()
+}
+
+/// Has the input that ended a child kept by another.
+fn keep_lost(job: &Job, number: u64, reason: &str) {
+    let job = Job { first: number, keep: Some(reason.to_owned()), ..job.clone() };
+    let kept = spawn(&job).wait().expect("it is our child");
+    assert!(kept.success(), "{}", errors(&job.folder));
+}
+
+/// Runs targets, as many at a time as there are processors; the time of each by its share.
+pub fn run_all(names: &[&str], seed: u64, n_inputs: u64, time: Duration) -> Vec<Report> {
+    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(names.len());
+    let share = |name: &str| target::TARGETS.iter().find(|known| known.0 == name).map_or(1, |known| known.1);
+    let shares: u32 = names.iter().map(|name| share(name)).sum();
+    // Those that take longest first.
+    let mut due = names.to_vec();
+    due.sort_by_key(|name| share(name));
+    let (due, done) = (Mutex::new(due), Mutex::new(Vec::new()));
+    let folder = scratch();
+    thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                while let Some(name) = { due.lock().expect("no panic").pop() } {
+                    let time = time * n_threads as u32 * share(name) / shares;
+                    let report = run(name, seed, n_inputs, time, folder.path());
+                    println!("{report}");
+                    done.lock().expect("no panic").push(report);
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no panic");
+    done.sort_by_key(|report| names.iter().position(|name| *name == report.target));
+    done
+}

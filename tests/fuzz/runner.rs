@@ -1,6 +1,7 @@
 //! Runs a target in processes of their own, so that an input that ends the process, or never ends, costs that input
 //! alone.
 
+use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -180,7 +181,9 @@ fn run_inputs(target: &dyn Target, job: &Job) {
             }
             Err(_) => {
                 progress.panics += 1;
-                let reason = last_panic.lock().expect("a panic in a panic").clone();
+                let panic = last_panic.lock().expect("no panic there").take();
+                let reason =
+                    panic.map_or_else(|| "a panic without a place".to_owned(), |panic| panic.reason());
                 let n_kept = kept.entry(reason.clone()).or_default();
                 *n_kept += 1;
                 if *n_kept <= KEPT {
@@ -194,18 +197,64 @@ fn run_inputs(target: &dyn Target, job: &Job) {
     progress.write(&file);
 }
 
-/// Panics say nothing; the place and message of the latest are kept.
-fn quiet_panics() -> &'static Mutex<String> {
-    static LAST: Mutex<String> = Mutex::new(String::new());
+/// The latest panic: place, message and the calls that led there.
+struct Panic {
+    what: String,
+    calls: Backtrace,
+}
+
+impl Panic {
+    /// Where it was, with the function of this crate that called if the place is elsewhere.
+    fn reason(&self) -> String {
+        format!("{} {}", self.what, innermost(&self.calls.to_string()))
+    }
+}
+
+/// Panics say nothing; the latest is kept.
+fn quiet_panics() -> &'static Mutex<Option<Panic>> {
+    static LAST: Mutex<Option<Panic>> = Mutex::new(None);
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("no message");
+        let message = without_numbers(info.payload_as_str().unwrap_or("no message"));
         let place = info.location().map(|place| place.to_string()).unwrap_or_default();
-        let message: String =
-            message.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(120).collect();
-        *LAST.lock().expect("a panic in a panic") =
-            format!("panic at {place}: {}", message.replace('\n', " "));
+        let what = format!("panic at {}: {message}", short(&place));
+        *LAST.lock().expect("no panic here") = Some(Panic { what, calls: Backtrace::force_capture() });
     }));
     &LAST
+}
+
+/// A place without the folders of registries.
+fn short(place: &str) -> &str {
+    let start = place.rfind("/library/").or_else(|| {
+        place.find("index.crates.io-").and_then(|at| place[at..].find('/').map(|slash| at + slash))
+    });
+    place[start.map_or(0, |start| start + 1)..].trim()
+}
+
+/// The start of a message in one line, so that messages of one kind are one.
+fn without_numbers(message: &str) -> String {
+    let mut short = String::new();
+    for c in message.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }) {
+        if !(c == '#' && short.ends_with('#')) {
+            short.push(if c == '\n' { ' ' } else { c });
+        }
+    }
+    short.chars().take(110).collect()
+}
+
+/// The innermost function of this crate in a backtrace.
+fn innermost(calls: &str) -> String {
+    let name = |line: &str| {
+        let (_, name) = line.trim().split_once(": ")?;
+        name.trim_start_matches('<').starts_with("recsys::").then(|| format!("in {name}"))
+    };
+    calls.lines().find_map(name).unwrap_or_default()
+}
+
+/// What a process that ended itself said before.
+fn abort_reason(errors: &str, status: ExitStatus) -> String {
+    let says = |line: &&str| line.contains("memory allocation") || line.contains("overflow");
+    let first = errors.lines().find(says).or_else(|| errors.lines().find(|line| !line.trim().is_empty()));
+    format!("{status}: {} {}", without_numbers(first.unwrap_or_default()), innermost(errors))
 }
 
 fn note_panic(job: &Job, number: u64, reason: &str) {
@@ -253,7 +302,7 @@ fn spawn(job: &Job) -> Child {
         .env(JOB, serde_json::to_string(job).expect("JSON"))
         .env("RAYON_NUM_THREADS", "1")
         .env("MALLOC_ARENA_MAX", "2")
-        .env("RUST_BACKTRACE", "0")
+        .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
@@ -274,8 +323,7 @@ fn watch(mut child: Child, folder: &Path) -> End {
     loop {
         if let Some(status) = child.try_wait().expect("it is our child") {
             let errors = fs::read_to_string(folder.join("errors")).unwrap_or_default();
-            let line = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
-            return if status.success() { End::Done } else { End::Abort(format!("{status}: {line}")) };
+            return if status.success() { End::Done } else { End::Abort(abort_reason(&errors, status)) };
         }
         let now = Progress::read(&file).at;
         if now != at {

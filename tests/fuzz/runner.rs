@@ -36,7 +36,7 @@ const KEPT: usize = 3;
 const MAX_LOST: u64 = 300;
 
 /// A child's work on a target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Job {
     pub target: String,
     pub seed: u64,
@@ -49,6 +49,8 @@ pub struct Job {
     pub folder: PathBuf,
     /// Only writes the first input to the folder of failures, for this reason.
     pub keep: Option<String>,
+    /// Not damaged seeds but a file, with the number of a setting.
+    pub file: Option<(usize, PathBuf)>,
 }
 
 /// What a child says of its work, before each input: its number and what the inputs before came to.
@@ -140,6 +142,9 @@ fn progress_file(folder: &Path) -> File {
 
 /// The input of this number.
 fn input(target: &dyn Target, job: &Job, number: u64) -> Input {
+    if let Some((variant, path)) = &job.file {
+        return Input::bytes(*variant, fs::read(path).expect("a file that is there"));
+    }
     let name = job.target.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     target.input(&mut Rng::stream(job.seed, &[name, number]))
 }
@@ -340,12 +345,22 @@ fn watch(mut child: Child, folder: &Path) -> End {
 
 /// Runs inputs of a target from number 0 on, until there were so many or the time is over.
 pub fn run(target: &str, seed: u64, n_inputs: u64, time: Duration, folder: &Path) -> Report {
-    let folder = folder.join(target);
-    fs::create_dir_all(&folder).expect("the scratch folder can be written");
-    let start = Instant::now();
-    let mut report = Report { target: target.to_owned(), ..Report::default() };
-    let mut job =
-        Job { target: target.to_owned(), seed, first: 0, n_inputs, milliseconds: 0, folder, keep: None };
+    let job =
+        Job { target: target.to_owned(), seed, n_inputs, folder: folder.join(target), ..Job::default() };
+    run_job(job, time)
+}
+
+/// Reads a file as an input of a target.
+pub fn read_file(target: &str, variant: usize, file: &Path, folder: &Path) -> Report {
+    let (target, folder) = (target.to_owned(), folder.join(target));
+    let file = Some((variant, file.to_path_buf()));
+    run_job(Job { target, n_inputs: 1, folder, file, ..Job::default() }, BEGINNING)
+}
+
+fn run_job(mut job: Job, time: Duration) -> Report {
+    fs::create_dir_all(&job.folder).expect("the scratch folder can be written");
+    let (start, n_inputs) = (Instant::now(), job.n_inputs);
+    let mut report = Report { target: job.target.clone(), ..Report::default() };
     loop {
         let left = time.saturating_sub(start.elapsed());
         job.milliseconds = left.as_millis() as u64;
@@ -357,7 +372,7 @@ pub fn run(target: &str, seed: u64, n_inputs: u64, time: Duration, folder: &Path
         Progress { at: NOT_BEGUN, ..Progress::default() }.write(&file);
         let end = watch(spawn(&job), &job.folder);
         let progress = Progress::read(&file);
-        assert!(progress.at != NOT_BEGUN, "{target} did not begin: {}", errors(&job.folder));
+        assert!(progress.at != NOT_BEGUN, "{} did not begin: {}", job.target, errors(&job.folder));
         report.accepted += progress.accepted;
         report.refused += progress.refused;
         report.panics += progress.panics;
@@ -372,7 +387,9 @@ pub fn run(target: &str, seed: u64, n_inputs: u64, time: Duration, folder: &Path
                 reason
             }
         };
-        keep_lost(&job, progress.at, &reason);
+        if report.failures.get(&reason).is_none_or(|(n, _)| *n < KEPT as u64) {
+            keep_lost(&job, progress.at, &reason);
+        }
         report.note(reason, kept_at(&job, progress.at).display().to_string());
         job.first = progress.at + 1;
     }

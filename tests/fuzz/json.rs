@@ -296,15 +296,16 @@ pub fn stages(_: &Path) -> Box<dyn Target> {
         recaller(content()),
         recaller(favourite_genres()),
         form(biased_mf(), |ranker| ask_ranker(&ranker)),
-        #[cfg(feature = "gbdt")]
-        form(trees(), |trees| {
-            let rows = candidate_rows(&space());
-            ask_ranker(&told(FeatureRanker::new(trees, rows))?)
-        }),
         reranker(PopularityDebias::fit(&train(), 0.2).unwrap()),
         reranker(Dpp::new(0.6, vectors()).unwrap()),
         reranker(Mmr::new(0.7, vectors()).unwrap()),
         reranker(calibration()),
         reranker(rules()),
+        // Last, so that the numbers of the others do not depend on it.
+        #[cfg(feature = "gbdt")]
+        form(trees(), |trees| {
+            let rows = candidate_rows(&space());
+            ask_ranker(&told(FeatureRanker::new(trees, rows))?)
+        }),
     ]))
 }

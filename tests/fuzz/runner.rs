@@ -209,7 +209,7 @@ struct Panic {
 }
 
 impl Panic {
-    /// Where it was, with the function of this crate that called if the place is elsewhere.
+    /// Where it was, and in which functions.
     fn reason(&self) -> String {
         format!("{} {}", self.what, innermost(&self.calls.to_string()))
     }
@@ -246,13 +246,17 @@ fn without_numbers(message: &str) -> String {
     short.chars().take(110).collect()
 }
 
-/// The innermost function of this crate in a backtrace.
+/// The innermost functions of a backtrace: of any crate but the standard library, and of this one.
 fn innermost(calls: &str) -> String {
-    let name = |line: &str| {
-        let (_, name) = line.trim().split_once(": ")?;
-        name.trim_start_matches('<').starts_with("recsys::").then(|| format!("in {name}"))
-    };
-    calls.lines().find_map(name).unwrap_or_default()
+    const STANDARD: [&str; 7] = ["std::", "core::", "alloc::", "__", "rust_", "fuzz::", "rayon"];
+    // `  12: crate::function`
+    let numbered = calls.lines().filter_map(|line| line.trim().split_once(": "));
+    let names = || numbered.clone().filter(|(number, _)| number.parse::<u32>().is_ok()).map(|(_, name)| name);
+    let starts = |name: &str, with: &str| name.trim_start_matches('<').starts_with(with);
+    let any = names().find(|name| !STANDARD.iter().any(|with| starts(name, with)));
+    let ours = names().find(|name| starts(name, "recsys::")).filter(|name| Some(*name) != any);
+    let functions: Vec<String> = any.into_iter().chain(ours).map(|name| format!("in {name}")).collect();
+    functions.join(" ")
 }
 
 /// What a process that ended itself said before.

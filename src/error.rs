@@ -318,9 +318,9 @@ impl ErrorKind {
                 (Some(expected), [location.column.as_mut(), Some(found)])
             }
             Self::InvalidConfig { expected, found, .. } => (Some(expected), [Some(found), None]),
-            Self::InvalidAnswer { expected, found, .. } | Self::Corrupt { expected, found, .. } => {
-                (None, [Some(expected), Some(found)])
-            }
+            Self::InvalidAnswer { expected, found, .. }
+            | Self::Corrupt { expected, found, .. }
+            | Self::WrongKind { expected, found, .. } => (None, [Some(expected), Some(found)]),
             Self::FeatureDisabled { needed_for, .. } => (Some(needed_for), [None, None]),
             Self::Channel { channel, .. } => (None, [Some(channel), None]),
             Self::Device { reason } => (None, [Some(reason), None]),
@@ -393,7 +393,8 @@ impl fmt::Display for ErrorKind {
                 write!(f, "{path} is damaged: expected {expected}, found {found}")
             }
             Self::WrongKind { path, expected, found } => {
-                write!(f, "{} holds {found}; expected {expected}", path.display())
+                let (path, expected, found) = (shown(path.display()), shown(expected), shown(found));
+                write!(f, "{path} holds {found}; expected {expected}")
             }
             Self::UnsupportedVersion { path, found, supported } => write!(
                 f,
@@ -446,6 +447,7 @@ mod tests {
         check(ErrorKind::InvalidConfig { field: "Type::field", expected: text().into(), found: text() });
         check(ErrorKind::InvalidAnswer { user: UserId(7), expected: text(), found: text() });
         check(ErrorKind::Corrupt { path: HOSTILE.into(), expected: text(), found: text() });
+        check(ErrorKind::WrongKind { path: HOSTILE.into(), expected: text(), found: text() });
         check(ErrorKind::FeatureDisabled { feature: "zstd", needed_for: text().into() });
         check(ErrorKind::Device { reason: text() });
         check(ErrorKind::Download { url: text(), reason: text() });

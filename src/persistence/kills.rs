@@ -19,7 +19,7 @@ use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
 };
 use crate::persistence::{EmbeddingBundle, PipelineBundle, Registry};
-use crate::pipeline::{EmbeddingModel, Pipeline, Query};
+use crate::pipeline::{Candidate, EmbeddingModel, Pipeline, Query, Recaller};
 use crate::rng::Rng;
 use crate::training::{RetrievalBatches, Trainer, TrainingConfig};
 
@@ -115,10 +115,8 @@ fn load_pipeline(target: &Path) -> Result<Option<u64>> {
         let popularity = PopularityRecaller::fit(&rows(version));
         EmbeddingRecaller::exact(sasrec(version), Box::new(popularity)).unwrap()
     };
-    use crate::pipeline::Recaller;
     let query = Query::new(&[ItemId(1), ItemId(4)]);
-    let of = |found: &[crate::pipeline::Candidate],
-              recall: &dyn Fn(u64) -> Vec<crate::pipeline::Candidate>| {
+    let of = |found: &[Candidate], recall: &dyn Fn(u64) -> Vec<Candidate>| {
         (1..=2).find(|&version| recall(version) == found).unwrap_or(0)
     };
     Ok(agreed([

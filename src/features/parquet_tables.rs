@@ -130,8 +130,10 @@ impl Reader<'_> {
     fn cast(&self, array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
         let cast = cast_with_options(array, target, &CastOptions::default());
         let cast = cast.map_err(|_| self.wrong_type(array))?;
-        // A value that is out of range becomes null.
-        match (0..cast.len()).find(|&row| cast.is_null(row) && array.is_valid(row)) {
+        // A value that is out of range becomes null. A column without a type has nulls that no bit says.
+        let nulls = array.logical_nulls();
+        let was_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        match (0..cast.len()).find(|&row| cast.is_null(row) && !was_null(row)) {
             Some(row) => Err(self.error(row, "a whole number below 2^63", shown(array, row))),
             None => Ok(cast),
         }
@@ -185,7 +187,7 @@ mod tests {
 
     use arrow::array::{
         BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeListArray, Float32Array,
-        Int32Array, ListArray, StringArray, StructArray, UInt64Array,
+        Int32Array, ListArray, NullArray, StringArray, StructArray, UInt64Array,
     };
     use arrow::datatypes::{Float64Type, Int8Type, Int16Type, UInt64Type};
     use parquet::arrow::ArrowWriter;
@@ -214,6 +216,7 @@ mod tests {
         assert_eq!(column(Float32Array::from(vec![Some(0.5), None])).unwrap(), floats);
         let decimals = Decimal128Array::from(vec![125]).with_precision_and_scale(5, 2).unwrap();
         assert_eq!(column(decimals).unwrap(), Column::numbers([1.25]).unwrap());
+        assert_eq!(column(NullArray::new(2)).unwrap(), Column::texts([None::<&str>, None]));
         let texts = Column::texts([Some("a"), None, Some("a")]);
         assert_eq!(column(StringArray::from(vec![Some("a"), None, Some("a")])).unwrap(), texts);
         let dictionary: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();

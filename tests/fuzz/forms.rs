@@ -1,6 +1,6 @@
-//! Everything that is saved to a folder and loaded again. Of the layout nothing is known but that a JSON file may state
-//! the SHA-256 of another, with its length beside it, and that a file may end with the SHA-256 of the rest: both are made
-//! right again after most damages, so that what lies behind the checksums is reached.
+//! Everything that is saved to a folder and loaded again. Of the layout nothing is known but that a JSON file may
+//! state the SHA-256 of another, with its length beside it, and that a file may end with the SHA-256 of the rest: both
+//! are made right again after most damages, so that what lies behind the checksums is reached.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -368,4 +368,51 @@ pub fn rankings(folder: &Path) -> Box<dyn Target> {
 
 pub fn checkpoints(folder: &Path) -> Box<dyn Target> {
     forms(folder, training::runs(), true)
+}
+
+/// Two files of equal content and one that ends with its checksum, in a manifest, of which another file states the checksum.
+fn save_nested(folder: &Path) {
+    let file = |name: &str, bytes: &[u8]| {
+        write_file(folder, &format!("inner/{name}"), bytes);
+        serde_json::json!({"name": name, "bytes": bytes.len(), "sha256": hash(bytes)})
+    };
+    let sealed = [&b"sealed"[..], &Sha256::digest(b"sealed")].concat();
+    let stated = [file("a", b"equal"), file("x/b", b"equal"), file("c", &sealed)];
+    let manifest = serde_json::json!({"version": 5, "files": stated}).to_string();
+    write_file(folder, "inner/manifest.json", manifest.as_bytes());
+    let outer = serde_json::json!({"sha256": {"inner/manifest.json": hash(manifest.as_bytes())}});
+    write_file(folder, "outer.json", outer.to_string().as_bytes());
+}
+
+fn load_nested(folder: &Path) -> Told {
+    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| error.to_string());
+    let json = |name: &str| serde_json::from_slice(&read(name)?).map_err(|error| error.to_string());
+    let (outer, manifest): (Value, Value) = (json("outer.json")?, json("inner/manifest.json")?);
+    let is_right = |right: bool, what: &str| if right { Ok(()) } else { Err(what.to_owned()) };
+    let stated = &outer["sha256"]["inner/manifest.json"];
+    is_right(*stated == *hash(&read("inner/manifest.json")?), "manifest")?;
+    for file in manifest["files"].as_array().ok_or("no files")? {
+        let bytes = read(&format!("inner/{}", file["name"].as_str().ok_or("no name")?))?;
+        is_right(file["sha256"] == *hash(&bytes) && file["bytes"] == bytes.len(), "file")?;
+        is_right(file["name"] != "c" || is_sealed(&bytes), "seal")?;
+    }
+    is_right(manifest["version"] == 5, "version")
+}
+
+#[test]
+fn checksums_are_made_right_whatever_the_layout() {
+    let folder = crate::runner::scratch();
+    let form = Form::new(folder.path(), "nested", Box::new(save_nested), Box::new(load_nested));
+    let forms = Forms { forms: vec![form], is_changed_by_loading: false };
+    let mut n_read = [0; 3];
+    for seed in 0..600 {
+        let input = forms.input(&mut Rng::new(seed));
+        let Content::Files(changes) = &input.content else { panic!("forms are files") };
+        let is_read = forms.read(&input).is_ok();
+        for (name, n_read) in ["inner/a", "inner/x/b", "inner/c"].iter().zip(&mut n_read) {
+            *n_read += u32::from(is_read && changes.iter().any(|(changed, _)| changed == name));
+        }
+    }
+    assert!(n_read.iter().all(|n| *n > 80), "{n_read:?}");
+    assert_eq!(forms.forms[0].files, files(&forms.forms[0].work), "a damage remains");
 }

@@ -35,6 +35,9 @@ pub struct ItemFeatures {
     cold: Vec<ItemId>,
 }
 
+/// How many categories beyond the number of all items' categories a file may have.
+const MAX_UNUSED: usize = 1 << 24;
+
 /// What was written, before it is checked.
 #[derive(Deserialize)]
 struct Saved {
@@ -216,6 +219,13 @@ impl TryFrom<Saved> for ItemFeatures {
         if offsets.first() != Some(&0) || !offsets.is_sorted() || offsets.last() != Some(&features.len()) {
             let expected = format!("offsets that ascend from 0 to {}", features.len());
             return Err(Error::input(Location::memory().column("offsets"), expected, format!("{offsets:?}")));
+        }
+        // Models have a list or a number for each category: a number of them that nothing in the file answers for is refused.
+        if n_features > features.len().saturating_add(MAX_UNUSED) {
+            let expected =
+                format!("at most 2^24 categories more than the {} that items have", features.len());
+            let place = Location::memory().column("n_features");
+            return Err(Error::input(place, expected, n_features.to_string()));
         }
         let lists = Self::new(n_features, offsets.array_windows().map(|&[from, to]| &features[from..to]))?;
         if !cold.is_sorted_by(|a, b| a < b) || cold.last().is_some_and(|item| item.index() >= lists.n_items())

@@ -24,7 +24,7 @@ use crate::rng::Rng;
 /// | `min_items_for_graph` | 10,000 | any | with fewer items a scan is as fast, and exact |
 /// | `min_recall` | 0.95 | 0..=1 | with a lower measured recall@10 every query is a scan |
 /// | `n_recall_queries` | 500 | ≥ 1 | more measures the recall more precisely |
-/// | `n_build_threads` | 1 | ≥ 1 | more builds faster, and no longer the same graph each time |
+/// | `n_build_threads` | 1 | 1 to 1,024 | more builds faster, and no longer the same graph each time |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HnswConfig {
     /// Nodes kept in sight while a node is linked.
@@ -58,6 +58,8 @@ impl Default for HnswConfig {
     }
 }
 
+const MAX_THREADS: usize = 1024;
+
 impl HnswConfig {
     pub(super) fn validate(&self) -> Result<()> {
         let counts = [
@@ -68,6 +70,10 @@ impl HnswConfig {
         ];
         if let Some((field, count)) = counts.into_iter().find(|&(_, count)| count == 0) {
             return Err(Error::config(field, "at least 1", count));
+        }
+        if self.n_build_threads > MAX_THREADS {
+            let expected = format!("at most {MAX_THREADS}");
+            return Err(Error::config("HnswConfig::n_build_threads", expected, self.n_build_threads));
         }
         if !(0.0..=1.0).contains(&self.min_recall) {
             return Err(Error::config("HnswConfig::min_recall", "a number in 0..=1", self.min_recall));

@@ -33,6 +33,7 @@ impl Pooling {
     /// # Errors
     /// A number of scales or a length outside 1 to 2²⁰.
     pub fn init(self, max_len: usize, device: &Device) -> Result<HistoryPooling> {
+        check_size("Pooling::n_scales", self.n_outputs())?;
         check_depth("Pooling::n_scales", self.n_outputs())?;
         check_size("Pooling::max_len", max_len)?;
         let n = self.n_outputs();

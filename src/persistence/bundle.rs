@@ -162,8 +162,26 @@ impl Bundle {
 
     /// The error of a file that does not hold such a value.
     fn not_a<T>(&self, name: &str, found: impl ToString) -> Error {
-        corrupt(&self.path(name), std::any::type_name::<T>(), found.to_string())
+        corrupt(
+            &self.path(name),
+            format!("a saved {}", short_name(std::any::type_name::<T>())),
+            found.to_string(),
+        )
     }
+}
+
+/// `alloc::vec::Vec<recsys::ids::ItemId>` → `Vec<ItemId>`
+fn short_name(name: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut short = String::new();
+    for c in name.chars() {
+        if c == ':' {
+            short.truncate(short.trim_end_matches(is_part).len());
+        } else {
+            short.push(c);
+        }
+    }
+    short
 }
 
 #[cfg(test)]
@@ -172,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::ids::ItemId;
 
     #[test]
     fn folders_within_are_part_of_the_bundle() {
@@ -193,7 +212,8 @@ mod tests {
         let missing = inner.read_json::<u32>("numbers.json").unwrap_err();
         assert!(matches!(missing.kind(), ErrorKind::Corrupt { .. }), "{missing}");
         assert!(inner.read_cbor::<String>("numbers.cbor").is_err());
-        assert!(bundle.read_json::<String>("numbers.json").is_err());
+        let error = bundle.read_json::<Vec<ItemId>>("two.cbor").unwrap_err().to_string();
+        assert!(error.contains("two.cbor is damaged: expected a saved Vec<ItemId>, found "), "{error}");
         let error = bundle.read_cbor::<Vec<f32>>("two.cbor").unwrap_err().to_string();
         assert!(error.ends_with("found 1 more bytes"), "{error}");
     }

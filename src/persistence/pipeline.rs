@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Vocab;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, check_id_count};
 use crate::features::{FeatureEncoder, FeatureStore};
 use crate::ids::{ItemId, UserId};
 use crate::models::reranking::Blend;
@@ -353,6 +353,12 @@ impl Part for ExhaustiveRecaller<Arc<dyn Ranker>> {
 
     fn read(reader: &PartReader<'_>) -> Result<Self> {
         let ranker = reader.registry().rankers().read(RANKER, reader)?;
-        Ok(Self::new(ranker.into(), reader.files().read_json(N_ITEMS)?))
+        let n_items: usize = reader.files().read_json(N_ITEMS)?;
+        check_id_count("ExhaustiveRecaller::n_items", n_items)?;
+        if let Some(last) = n_items.checked_sub(1) {
+            // Before it is asked for all of them, the ranker must know the last.
+            ranker.score(&Query::default(), &[ItemId(last as u32)])?;
+        }
+        Ok(Self::new(ranker.into(), n_items))
     }
 }

@@ -5,22 +5,9 @@ use std::path::Path;
 
 use crate::runner;
 
-/// Files that still panic, or ask for more memory than there is; each is to be read again once that is put right.
-const KNOWN_FAILING: &[&str] = &[
-    "csv-0-return-before-an-empty-field.csv",
-    "json_data-2-billions-of-items.json",
-    "json_data-2-billions-of-users.json",
-    "json_features-1-items-of-billions-of-categories.json",
-    "json_stages-15-rules-for-billions-of-items.json",
-    "json_stages-3-sessions-over-billions-of-items.json",
-    "json_stages-8-content-of-billions-of-terms.json",
-    "json_stages-9-billions-of-genres.json",
-    "parquet-0-dictionary-of-a-billion-texts.parquet",
-    "parquet_tables-0-dictionary-of-a-billion-values.parquet",
-];
-
 /// Files that may as well be read, as long as it takes no more memory than they have bytes for.
 const MAY_BE_READ: &[&str] = &[
+    "csv-0-return-before-an-empty-field.csv",
     "json_data-2-billions-of-items.json",
     "json_data-2-billions-of-users.json",
     "json_features-1-items-of-billions-of-categories.json",
@@ -47,10 +34,6 @@ fn damaged_files_are_typed_errors() {
         assert!(fs::metadata(&path).is_ok_and(|file| file.len() < 4096), "{name} is large");
         let report = runner::read_file(target, variant, &path, scratch.path());
         let is_told = report.refused == 1 || report.accepted == 1 && MAY_BE_READ.contains(&name);
-        match KNOWN_FAILING.contains(&name) {
-            false => assert!(is_told, "{name}: {report}"),
-            true if is_told => println!("{name} need no longer be in the list of those that fail"),
-            true => {}
-        }
+        assert!(is_told, "{name}: {report}");
     }
 }

@@ -86,6 +86,10 @@ pub fn data(_: &Path) -> Box<dyn Target> {
         told(vocab.select(&[1, 0]).map(drop))
     };
     let ask_interactions = |rows: Interactions| {
+        // Those who fit to them make room for every user and item that they speak of.
+        if rows.n_users().max(rows.n_items()) > 1 << 24 {
+            return Ok(());
+        }
         let _ = (Split::leave_one_out(&rows), Sequences::new(&rows).iter().count());
         PopularityRecaller::fit(&rows);
         Ok(())

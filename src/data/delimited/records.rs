@@ -55,12 +55,13 @@ impl Record {
         self.len() <= 1 && self.bytes.is_empty()
     }
 
+    /// Takes the carriage return from the end of the last field; before an empty one it is part of another.
     fn strip_carriage_return(&mut self) {
-        if self.bytes.last() == Some(&b'\r') {
+        if let (Some(last), Some(b'\r')) = (self.fields.last_mut(), self.bytes.last())
+            && last.start < last.end
+        {
             self.bytes.pop();
-            if let Some(last) = self.fields.last_mut() {
-                last.end = self.bytes.len();
-            }
+            last.end = self.bytes.len();
         }
     }
 }

@@ -13,6 +13,7 @@
 //! decay exponentially, not linearly with the place in s, so that a long history may ask; every session of the training
 //! data is all that one user did, which makes this a user-based model where users have one long history.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{
@@ -96,13 +97,17 @@ pub struct SessionKnnRecaller {
     config: SessionKnnConfig,
     /// Whose session each is; the most recent session first.
     users: Vec<UserId>,
+    n_items: usize,
+    /// The items of all sessions, ascending. Elsewhere here their places stand for them, so that the model is as large as the
+    /// sessions, whatever the catalogue.
+    known: Vec<ItemId>,
     /// The distinct items of each session, ascending.
-    items: Csr<usize, ItemId>,
+    items: Csr<usize, u32>,
     /// The root of the number of items of each session.
     norms: Vec<f64>,
     /// The sessions that hold each item, the most recent first.
-    sessions: Csr<ItemId, u32>,
-    /// idf(i)^β of each item; 0 for one that is in no session.
+    sessions: Csr<usize, u32>,
+    /// idf(i)^β of each item.
     idf: Vec<f32>,
 }
 
@@ -133,19 +138,26 @@ impl SessionKnnRecaller {
 
     /// The model of these sessions, the most recent first.
     fn new(config: SessionKnnConfig, n_items: usize, sessions: Vec<(UserId, Vec<ItemId>)>) -> Self {
-        let mut holders = vec![Vec::new(); n_items];
-        for (session, (_, items)) in sessions.iter().enumerate() {
-            items.iter().for_each(|item| holders[item.index()].push(session as u32));
-        }
-        let n_sessions = sessions.len() as f32;
-        let idf = |holders: &Vec<u32>| match holders.len() {
-            0 => 0.0,
-            n => (n_sessions / n as f32).ln().powf(config.idf_exponent),
+        let mut known: Vec<ItemId> = sessions.iter().flat_map(|(_, items)| items).copied().collect();
+        known.par_sort_unstable();
+        known.dedup();
+        let place = |item: &ItemId| known.partition_point(|known| known < item);
+        let mut holders = vec![Vec::new(); known.len()];
+        let mut places = |(session, (_, items)): (usize, &(UserId, Vec<ItemId>))| -> Vec<u32> {
+            let places = items.iter().map(|item| {
+                holders[place(item)].push(session as u32);
+                place(item) as u32
+            });
+            places.collect()
         };
+        let items: Vec<Vec<u32>> = sessions.iter().enumerate().map(&mut places).collect();
+        let n_sessions = sessions.len() as f32;
+        let idf = |holders: &Vec<u32>| (n_sessions / holders.len() as f32).ln().powf(config.idf_exponent);
         let idf = holders.iter().map(idf).collect();
-        let norms = sessions.iter().map(|(_, items)| (items.len() as f64).sqrt()).collect();
-        let (users, items): (_, Vec<_>) = sessions.into_iter().unzip();
-        Self { config, users, items: Csr::from_rows(items), norms, sessions: Csr::from_rows(holders), idf }
+        let norms = items.iter().map(|items| (items.len() as f64).sqrt()).collect();
+        let users = sessions.into_iter().map(|(user, _)| user).collect();
+        let (items, sessions) = (Csr::from_rows(items), Csr::from_rows(holders));
+        Self { config, users, n_items, known, items, norms, sessions, idf }
     }
 
     /// The nearest sessions with their similarities, best first; of equal ones the most recent first.
@@ -155,7 +167,8 @@ impl SessionKnnRecaller {
         // A session among the m most recent of all that share an item is among the first m of each of its items; one more may
         // be the asking user's own.
         for (item, weight) in recency_weights(query.history(), half_life) {
-            for &session in self.sessions.row(item).iter().take(n_recent.saturating_add(1)) {
+            let Ok(place) = self.known.binary_search(&item) else { continue };
+            for &session in self.sessions.row(place).iter().take(n_recent.saturating_add(1)) {
                 overlaps.add(session, weight.into());
             }
         }
@@ -177,14 +190,14 @@ impl SessionKnnRecaller {
 
 impl Recaller for SessionKnnRecaller {
     fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
-        query.check_items(self.idf.len())?;
-        let mut votes = SparseAccumulator::new(self.idf.len());
+        query.check_items(self.n_items)?;
+        let mut votes = SparseAccumulator::new(self.known.len());
         for (session, similarity) in self.neighbours(query) {
-            self.items.row(session).iter().for_each(|item| votes.add(item.0, similarity.into()));
+            self.items.row(session).iter().for_each(|&place| votes.add(place, similarity.into()));
         }
         let mut top = TopK::new(k);
-        for (item, votes) in votes.drain().map(|(item, votes)| (ItemId(item), votes as f32)) {
-            let score = votes * self.idf[item.index()];
+        for (place, votes) in votes.drain() {
+            let (item, score) = (self.known[place as usize], votes as f32 * self.idf[place as usize]);
             if score > 0.0 && top.may_keep(item, score) && query.filter().admits(item) {
                 top.push(item, score);
             }
@@ -195,8 +208,9 @@ impl Recaller for SessionKnnRecaller {
 
 impl From<SessionKnnRecaller> for Saved {
     fn from(model: SessionKnnRecaller) -> Self {
-        let sessions = model.users.into_iter().zip(model.items.rows().map(<[ItemId]>::to_vec)).collect();
-        Self { config: model.config, n_items: model.idf.len(), sessions }
+        let items = |places: &[u32]| places.iter().map(|&place| model.known[place as usize]).collect();
+        let sessions = model.users.into_iter().zip(model.items.rows().map(items)).collect();
+        Self { config: model.config, n_items: model.n_items, sessions }
     }
 }
 

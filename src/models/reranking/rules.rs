@@ -1,6 +1,6 @@
 //! What an operator wants, whatever the models say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -170,11 +170,11 @@ pub struct Rules {
     filter: ItemFilter,
     /// The place of each pinned item, by place.
     pins: Vec<Pin>,
-    /// What age leaves of each item's standing.
-    decays: Vec<f32>,
-    /// What boosts add to each item's standing.
-    boosts: Vec<f32>,
-    is_buried: Vec<bool>,
+    /// What age leaves of each item's standing, if it counts.
+    decays: Option<Vec<f32>>,
+    /// What boosts add to the standing of the items that have any.
+    boosts: HashMap<ItemId, f32>,
+    buried: HashSet<ItemId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,9 +205,10 @@ impl Rules {
         let hidden = if self.config().hide_history { query.history() } else { &[] };
         let filter = self.filter.clone().deny(hidden.iter().copied());
         let standing = |(place, candidate): (usize, Candidate)| {
-            let item = candidate.item.index();
-            let standing = (1.0 - place as f32 / n) * self.decays[item] + self.boosts[item];
-            (self.is_buried[item], standing, candidate)
+            let item = candidate.item;
+            let decay = self.decays.as_ref().map_or(1.0, |decays| decays[item.index()]);
+            let boost = self.boosts.get(&item).copied().unwrap_or(0.0);
+            (self.buried.contains(&item), (1.0 - place as f32 / n) * decay + boost, candidate)
         };
         let admitted = ranked.into_iter().enumerate().filter(|(_, candidate)| filter.admits(candidate.item));
         let mut walk: Vec<_> = admitted.map(standing).collect();
@@ -310,21 +311,20 @@ impl TryFrom<Saved> for Rules {
 
     fn try_from(saved: Saved) -> Result<Self> {
         saved.validate()?;
-        let Saved { n_items, config } = &saved;
+        let Saved { config, .. } = &saved;
         let mut filter = ItemFilter::all().deny(config.deny.iter().copied());
         if let Some(allowed) = &config.allow {
             filter = filter.allow(allowed.iter().copied());
         }
         let mut pins = config.pins.clone();
         pins.sort_unstable_by_key(|pin| pin.place);
-        let decays = config.freshness.as_ref().map_or_else(|| vec![1.0; *n_items], Freshness::decays);
-        let mut boosts = vec![0.0; *n_items];
+        let decays = config.freshness.as_ref().map(Freshness::decays);
+        let mut boosts = HashMap::new();
         for Boost { items, share } in &config.boosts {
-            items.iter().for_each(|item| boosts[item.index()] += share);
+            items.iter().for_each(|&item| *boosts.entry(item).or_insert(0.0) += share);
         }
-        let mut is_buried = vec![false; *n_items];
-        config.bury.iter().for_each(|item| is_buried[item.index()] = true);
-        Ok(Self { filter, pins, decays, boosts, is_buried, saved })
+        let buried = config.bury.iter().copied().collect();
+        Ok(Self { filter, pins, decays, boosts, buried, saved })
     }
 }
 

@@ -54,10 +54,11 @@ const POLL: Duration = Duration::from_millis(5);
 /// How often something is tried again that another process has undone.
 const MAX_TRIES: usize = 1000;
 const MAX_LINKS: usize = 40;
+/// So many saves there never are: a greater number is damage.
 const MAX_GENERATION: u64 = 1 << 53;
 
-/// Writes a file that appears whole or not at all, and replaces one that stood there. Its permissions are those of the file it
-/// replaces, or those of any new file. A device or a pipe is written directly.
+/// Writes a file that appears whole or not at all, and replaces one that stood there. It has the permissions of the file that
+/// it replaces, unless that was read-only, or those of any new file. A device or a pipe is written directly.
 ///
 /// ```
 /// use std::io::Write;
@@ -77,18 +78,22 @@ pub fn write_file<E: Into<io::Error>>(
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), E>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let mut write = Some(write);
-    let mut write_to = |file: &File| {
-        let mut buffer = BufWriter::with_capacity(1 << 16, file);
-        let write = write.take().expect("one file is written");
-        write(&mut buffer).map_err(Into::into).and_then(|()| buffer.flush()).map_err(Error::io(path))
-    };
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return write_to(&OpenOptions::new().write(true).open(path).map_err(Error::io(path))?);
+        let device = OpenOptions::new().write(true).open(path);
+        return device.and_then(|device| fill(&device, write)).map_err(Error::io(path));
     }
     let mut new = NewFile::begin(path)?;
-    write_to(&new.file)?;
+    fill(&new.file, write).map_err(Error::io(path))?;
     new.commit().map(|_| ())
+}
+
+fn fill<E: Into<io::Error>>(
+    file: &File,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), E>,
+) -> io::Result<()> {
+    let mut buffer = BufWriter::with_capacity(1 << 16, file);
+    write(&mut buffer).map_err(Into::into)?;
+    buffer.flush()
 }
 
 /// A file on its way, under a scratch name that only one saver at a time holds.
@@ -121,11 +126,13 @@ impl NewFile {
         Ok(new)
     }
 
-    /// The permissions of the file that is replaced.
+    /// The permissions of the file that is replaced; not of a read-only one, since a killed save would then stop all others.
     fn take_permissions(&self) -> io::Result<()> {
-        match fs::metadata(&self.target) {
-            Ok(replaced) if replaced.permissions() != self.file.metadata()?.permissions() => {
-                self.file.set_permissions(replaced.permissions())
+        match fs::metadata(&self.target).map(|replaced| replaced.permissions()) {
+            Ok(permissions)
+                if !permissions.readonly() && permissions != self.file.metadata()?.permissions() =>
+            {
+                self.file.set_permissions(permissions)
             }
             _ => Ok(()),
         }

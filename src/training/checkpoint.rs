@@ -113,7 +113,8 @@ impl CheckpointDir {
         let run = Run { setting: setting.clone(), standing, row_steps };
         folder.write(RUN, |file| serde_json::to_writer_pretty(file, &run))?;
         folder.commit(KIND)?;
-        self.keep_two(&checkpoint)?;
+        // The checkpoint is there; what cannot be removed now is tried again after the next.
+        let _ = self.keep_two(&checkpoint);
         Ok(checkpoint)
     }
 
@@ -159,7 +160,8 @@ impl CheckpointDir {
         let (finished, unfinished): (Vec<_>, Vec<_>) = others.partition(|path| !disk::is_unfinished(path));
         let (earlier, later): (Vec<_>, Vec<_>) =
             finished.into_iter().partition(|path| path.as_path() < newest);
-        earlier.iter().rev().skip(1).chain(&later).chain(&unfinished).try_for_each(|path| remove_dir(path))
+        let mut removed = earlier.iter().rev().skip(1).chain(&later).chain(&unfinished);
+        removed.try_for_each(|path| fs::remove_dir_all(path).map_err(Error::io(path)))
     }
 }
 
@@ -279,13 +281,5 @@ impl ModuleVisitor for Parameters {
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         self.push(&param.lazy_shape());
-    }
-}
-
-/// Removes a folder and all in it; a folder that is not there is removed already.
-fn remove_dir(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(dir)(error)),
-        _ => Ok(()),
     }
 }

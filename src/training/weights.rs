@@ -41,13 +41,20 @@ pub(super) fn optimizer_from_bytes(module: &impl Module, bytes: Vec<u8>) -> Resu
         }
     }
     for tensor in reader.into_tensors().map_err(|_| NOT_WEIGHTS.to_owned())? {
-        let (name, dtype, shape, id, _) = tensor.into_parts().map_err(|_| NOT_WEIGHTS.to_owned())?;
+        let (name, dtype, shape, id, bytes) = tensor.into_parts().map_err(|_| NOT_WEIGHTS.to_owned())?;
+        if !is_aligned(&bytes, dtype) {
+            return Err(format!("`{name}` at a place where no numbers of its type can lie"));
+        }
         let id = id.filter(|id| name.starts_with(&format!("{id}.")));
         if !dtype.is_float() || id.and_then(|id| parameters.get(id)) != Some(&shape) {
             return Err(format!("`{name}` of shape {shape}, which is not that of a parameter"));
         }
     }
     OptimizerRecord::from_bytes(bytes).map_err(|_| NOT_WEIGHTS.to_owned())
+}
+
+fn is_aligned(bytes: &[u8], dtype: DType) -> bool {
+    bytes.is_empty() || (bytes.as_ptr() as usize).is_multiple_of(dtype.size().max(1))
 }
 
 const NOT_WEIGHTS: &str = "no tensors in the burnpack format";
@@ -88,6 +95,8 @@ impl Weights {
         let mut by_name = BTreeMap::new();
         for tensor in tensors.map_err(|_| NOT_WEIGHTS.to_owned())? {
             let (name, dtype, shape, id, bytes) = tensor.into_parts().map_err(|_| NOT_WEIGHTS.to_owned())?;
+            // Within a file numbers may begin anywhere, within memory not.
+            let bytes = if is_aligned(&bytes, dtype) { bytes } else { Bytes::from_bytes_vec(bytes.to_vec()) };
             let data = TensorData::try_from_bytes(bytes, shape, dtype);
             let data = data.map_err(|_| format!("`{name}`, whose numbers do not fill its shape"))?;
             by_name.insert(name, (id.map(ParamId::from), data));

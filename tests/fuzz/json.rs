@@ -225,7 +225,25 @@ pub fn features(_: &Path) -> Box<dyn Target> {
 
 /// Settings of a ranker, which make one.
 fn ranking_form<C: RankingConfig + Default + Debug + 'static>() -> Form {
-    form(C::default(), |config| told(config.init(&space(), 1, &Device::flex()).map(drop)))
+    network_form(C::default(), |config| told(config.init(&space(), 1, &Device::flex()).map(drop)))
+}
+
+/// Settings of a network, which is made if it is small. A large one is what its caller asks for; what a saved bundle asks for is
+/// another target.
+fn network_form<C: Serialize + DeserializeOwned + Debug + 'static>(config: C, init: fn(C) -> Told) -> Form {
+    form(config, move |config| match serde_json::to_value(&config) {
+        Ok(settings) if is_small(&settings) => init(config),
+        _ => Ok(()),
+    })
+}
+
+fn is_small(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Number(number) => number.as_f64().is_none_or(|number| number <= 256.0),
+        serde_json::Value::Array(values) => values.iter().all(is_small),
+        serde_json::Value::Object(fields) => fields.values().all(is_small),
+        _ => true,
+    }
 }
 
 /// Settings by which a model is made or fitted, as people write them into files.
@@ -235,9 +253,15 @@ pub fn configs(_: &Path) -> Box<dyn Target> {
     let mlp = MlpConfig::new(3).with_hidden([4]);
     let graph = HnswConfig { min_items_for_graph: 5, ..HnswConfig::default() };
     Box::new(Forms(vec![
-        form(towers, |config| told(config.init(N_USERS, &genres(), 1, &Device::flex()).map(drop))),
-        form(transformer, |config| told(config.init(N_ITEMS, 1, &Device::flex()).map(drop))),
-        form(mlp, |config| told(config.init(3, &mut Rng::new(1), &Device::flex()).map(drop))),
+        network_form(towers, |config: TwoTowerConfig| {
+            told(config.init(N_USERS, &genres(), 1, &Device::flex()).map(drop))
+        }),
+        network_form(transformer, |config: SasrecConfig| {
+            told(config.init(N_ITEMS, 1, &Device::flex()).map(drop))
+        }),
+        network_form(mlp, |config: MlpConfig| {
+            told(config.init(3, &mut Rng::new(1), &Device::flex()).map(drop))
+        }),
         form(graph, |config: HnswConfig| {
             let vectors = vectors().values().to_vec();
             told(HnswIndex::build(Similarity::Cosine, 3, vectors, &config).map(drop))

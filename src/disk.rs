@@ -80,15 +80,16 @@ pub fn write_file<E: Into<io::Error>>(
     let path = path.as_ref();
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let device = OpenOptions::new().write(true).open(path);
-        return device.and_then(|device| fill(&device, write)).map_err(Error::io(path));
+        return device.and_then(|device| fill(device, write)).map_err(Error::io(path));
     }
     let mut new = NewFile::begin(path)?;
     fill(&new.file, write).map_err(Error::io(path))?;
     new.commit().map(|_| ())
 }
 
+/// Lets `write` fill a file, through a buffer.
 fn fill<E: Into<io::Error>>(
-    file: &File,
+    file: impl Write + Send,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), E>,
 ) -> io::Result<()> {
     let mut buffer = BufWriter::with_capacity(1 << 16, file);
@@ -339,10 +340,9 @@ impl NewFolder {
         let path = self.path(name)?;
         step();
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io(&path))?;
-        let mut file =
-            Hashed { file: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new(), bytes: 0 };
+        let mut file = Hashed { file, hash: Sha256::new(), bytes: 0 };
         step();
-        write(&mut file).map_err(Into::into).and_then(|()| file.flush()).map_err(Error::io(&path))?;
+        fill(&mut file, write).map_err(Error::io(&path))?;
         let entry = FileEntry { name: name.into(), bytes: file.bytes, sha256: hex(&file.hash.finalize()) };
         locked(&self.files).push(entry);
         Ok(())
@@ -468,7 +468,7 @@ fn remove(root: &Path, generations: &[u64]) {
 
 /// A file of a new generation: what is written is hashed and counted on its way.
 struct Hashed {
-    file: BufWriter<File>,
+    file: File,
     hash: Sha256,
     bytes: u64,
 }

@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl BundleWriter {
     /// # Errors
     /// A name that is taken, or a file that cannot be written.
     pub fn write_json<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<()> {
-        self.write(name, |file| serde_json::to_writer_pretty(file, value))
+        self.write_in_parts(name, |file| serde_json::to_writer_pretty(file, value).map_err(io::Error::from))
     }
 
     /// Writes a value as CBOR: smaller than JSON and faster to read, for what is large.
@@ -78,11 +78,24 @@ impl BundleWriter {
     /// # Errors
     /// A name that is taken, or a file that cannot be written.
     pub fn write_cbor<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<()> {
-        self.write(name, |file| {
+        self.write_in_parts(name, |file| {
             ciborium::into_writer(value, file).map_err(|error| match error {
                 ciborium::ser::Error::Io(source) => source,
                 ciborium::ser::Error::Value(reason) => io::Error::other(reason),
             })
+        })
+    }
+
+    /// As [`write`](Self::write), for a writer of millions of small parts: a call through a pointer for each takes half as long again.
+    fn write_in_parts(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<&mut (dyn Write + Send)>) -> io::Result<()>,
+    ) -> Result<()> {
+        self.write(name, |file| {
+            let mut buffer = BufWriter::new(file);
+            write(&mut buffer)?;
+            buffer.flush()
         })
     }
 

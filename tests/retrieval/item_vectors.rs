@@ -267,7 +267,7 @@ mod parquet {
         );
         assert_eq!(
             error("item", &["name"]),
-            "vectors.parquet, column name: expected a column of numbers or of lists of numbers, found Dictionary(Int32, Utf8)"
+            "vectors.parquet, column name: expected a column of numbers or of lists of numbers, found Utf8"
         );
         assert_eq!(
             error("x0", &["x1"]),

@@ -404,5 +404,5 @@ fn draw_map(
         labelled: popular.contains(&item),
     };
     let places: Vec<Place<'_>> = items().zip(titles.iter().map(String::as_str)).map(place).collect();
-    Ok(embedding_map::draw(path, &model.item_vectors()?, model.dim(), &places, seed)?)
+    embedding_map::draw(path, &model.item_vectors()?, model.dim(), &places, seed)
 }

@@ -265,7 +265,9 @@ fn child() {
     match versions[..] {
         [version] => (form.save)(&target, version).unwrap(),
         // The parent ends it.
-        _ => versions.iter().cycle().for_each(|&version| (form.save)(&target, version).unwrap()),
+        _ => loop {
+            versions.iter().for_each(|&version| (form.save)(&target, version).unwrap());
+        },
     }
 }
 

@@ -407,7 +407,6 @@ fn kill_at_random(form: &Form, n_kills: u64, until: Instant, counts: &mut Counts
 fn savers_are_killed_and_loaders_run_beside_them() {
     let seconds: u64 = std::env::var("RECSYS_KILL_SECONDS").map_or(120, |seconds| seconds.parse().unwrap());
     let start = Instant::now();
-    let share = |done: u64| start + Duration::from_secs(seconds) * done as u32 / 100;
     let mut total = Counts::default();
     let mut report = |what: &str, counts: Counts| {
         println!("{what}: {} after {:.0} s", counts.json(), start.elapsed().as_secs_f64());
@@ -423,16 +422,16 @@ fn savers_are_killed_and_loaders_run_beside_them() {
         report(&format!("{} killed at every step", form.name), counts);
     }
     let beside: Vec<&Form> = FORMS.iter().filter(|form| form.name != "checkpoints").collect();
-    let begin = (start.elapsed().as_secs() * 100 / seconds).min(90);
-    let slice = |part: usize| share(begin + (100 - begin) * part as u64 / (3 * beside.len()) as u64);
-    for (at, form) in beside.iter().enumerate() {
-        for (part, n_savers) in [(1, 1), (2, 8)] {
+    // What is left of the time, in equal parts.
+    let part = Duration::from_secs(seconds).saturating_sub(start.elapsed()) / (3 * beside.len() as u32);
+    for form in beside {
+        for n_savers in [1, 8] {
             let mut counts = Counts::default();
-            load_beside(form, n_savers, 10_000, slice(3 * at + part), &mut counts);
+            load_beside(form, n_savers, 10_000, Instant::now() + part, &mut counts);
             report(&format!("{} beside {n_savers} savers", form.name), counts);
         }
         let mut counts = Counts::default();
-        kill_at_random(form, 100, slice(3 * at + 3), &mut counts);
+        kill_at_random(form, 100, Instant::now() + part, &mut counts);
         report(&format!("{} killed at any moment", form.name), counts);
     }
     println!("{}", total.json());

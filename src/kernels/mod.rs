@@ -5,6 +5,7 @@
 //! of ordinary Burn operations on every other. The types here describe work to both.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 use burn::tensor::{DType, Device, Tensor};
 
@@ -78,7 +79,7 @@ pub(crate) fn among_workers<R: Send>(device: &Device, f: impl FnOnce() -> R + Se
         return f();
     }
     let is_composed = COMPOSED.get();
-    rayon::scope(|_| with_composed(is_composed, f))
+    rayon::scope(|_| with_flag(&COMPOSED, is_composed, f))
 }
 
 /// One number, outside autodiff: 0 if all numbers of `x` are finite, else NaN.
@@ -99,17 +100,18 @@ pub fn release_buffers() {
 /// Runs `f` with every operation of this thread composed of ordinary Burn operations, as on a GPU: to
 /// compare results and times.
 pub fn composed<R>(f: impl FnOnce() -> R) -> R {
-    with_composed(true, f)
+    with_flag(&COMPOSED, true, f)
 }
 
-fn with_composed<R>(is_composed: bool, f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
+/// Runs `f` with a flag of this thread at a value; whatever becomes of `f`, the flag is then what it was.
+pub(crate) fn with_flag<R>(flag: &'static LocalKey<Cell<bool>>, value: bool, f: impl FnOnce() -> R) -> R {
+    struct Restore(&'static LocalKey<Cell<bool>>, bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            COMPOSED.set(self.0);
+            self.0.set(self.1);
         }
     }
-    let _restore = Restore(COMPOSED.replace(is_composed));
+    let _restore = Restore(flag, flag.replace(value));
     f()
 }
 

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::kernels::with_flag;
 use crate::rng::Rng;
 
 /// How fresh weights are drawn.
@@ -61,14 +62,7 @@ pub(super) fn param<const D: usize>(
 /// What `init` makes, with parameters that know their shapes and take no memory until they are read or replaced: a model whose
 /// weights come from a file is as large as that file, whatever its settings say.
 pub(crate) fn without_weights<T>(init: impl FnOnce() -> T) -> T {
-    struct Before(bool);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            WITHOUT_WEIGHTS.set(self.0);
-        }
-    }
-    let _before = Before(WITHOUT_WEIGHTS.replace(true));
-    init()
+    with_flag(&WITHOUT_WEIGHTS, true, init)
 }
 
 #[cfg(all(test, feature = "flex"))]

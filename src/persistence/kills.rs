@@ -284,11 +284,11 @@ struct Counts {
 }
 
 impl Counts {
-    /// Loads what a killed saver or running ones may have replaced.
-    fn load(&mut self, form: &Form, target: &Path, must_be: bool) {
+    /// Loads what a killed saver or running ones may have replaced; gives the version found.
+    fn load(&mut self, form: &Form, target: &Path, must_be: bool) -> Option<u64> {
         self.loads += 1;
         match (form.load)(target) {
-            Ok(Some(1 | 2)) => {}
+            Ok(Some(version @ (1 | 2))) => return Some(version),
             Ok(_) => {
                 println!("{}: a mixture", form.name);
                 self.mixed += 1;
@@ -299,6 +299,7 @@ impl Counts {
                 self.failed += 1;
             }
         }
+        None
     }
 
     /// Saves once more and counts what is left of all saves before.
@@ -364,18 +365,20 @@ fn kill(mut saver: Child) {
     saver.wait().unwrap();
 }
 
-/// One saver at its natural speed, and loads beside it.
+/// Savers at their natural speed, and loads beside them.
 fn load_beside(form: &Form, n_savers: usize, n_loads: u64, until: Instant, counts: &mut Counts) {
     let parent = folder();
     let target = parent.path().join(form.name);
     (form.save)(&target, 1).unwrap();
     let savers: Vec<Child> = (0..n_savers).map(|_| saver(form, &target, "1,2").spawn().unwrap()).collect();
+    let mut found = [0; 3];
     for _ in 0..n_loads {
-        counts.load(form, &target, true);
+        found[counts.load(form, &target, true).unwrap_or(0) as usize] += 1;
         if Instant::now() > until {
             break;
         }
     }
+    assert!(found[1] > 0 && found[2] > 0, "{}: nothing was saved beside the loads: {found:?}", form.name);
     counts.kills += n_savers as u64;
     savers.into_iter().for_each(kill);
     counts.save_again(form, parent.path());

@@ -19,7 +19,7 @@ use crate::models::recall::{
     EmbeddingRecaller, PopularityRecaller, Sasrec, SasrecConfig, TwoTower, TwoTowerConfig,
 };
 use crate::persistence::{EmbeddingBundle, PipelineBundle, Registry};
-use crate::pipeline::{Candidate, EmbeddingModel, Pipeline, Query, Recaller};
+use crate::pipeline::{Candidate, EmbeddingModel, Pipeline, Query};
 use crate::rng::Rng;
 use crate::training::{RetrievalBatches, Trainer, TrainingConfig};
 
@@ -38,7 +38,7 @@ struct Form {
 
 const FORMS: &[Form] = &[
     Form { name: "pipeline", save: save_pipeline, load: load_pipeline },
-    Form { name: "two_tower", save: save_two_tower, load: load_two_tower },
+    Form { name: "embeddings", save: save_embeddings, load: load_embeddings },
     Form { name: "index", save: save_index, load: load_index },
     #[cfg(feature = "safetensors")]
     Form { name: "safetensors", save: save_weights, load: load_weights },
@@ -46,11 +46,6 @@ const FORMS: &[Form] = &[
     Form { name: "parquet", save: save_parquet, load: load_parquet },
     Form { name: "checkpoints", save: save_checkpoints, load: load_checkpoints },
 ];
-
-/// The version that all parts agree on.
-fn agreed<const N: usize>(versions: [u64; N]) -> Option<u64> {
-    versions.iter().all(|version| *version == versions[0]).then_some(versions[0])
-}
 
 fn rows(version: u64) -> Interactions {
     let row = |event: u32| Interaction {
@@ -71,9 +66,9 @@ fn version_of_vocab(vocab: &Vocab) -> u64 {
     last.split('/').next().unwrap().parse().unwrap()
 }
 
-/// The version of which these numbers are.
-fn version_of(numbers: &[f32], made: impl Fn(u64) -> Vec<f32>) -> u64 {
-    (1..=2).find(|&version| made(version) == numbers).unwrap_or(0)
+/// The version of which these vectors are.
+fn version_of(vectors: &[f32]) -> Option<u64> {
+    (1..=2).find(|&version| sasrec(version).item_vectors().unwrap() == vectors)
 }
 
 fn sasrec(version: u64) -> Sasrec {
@@ -90,44 +85,35 @@ fn index_of(model: &impl EmbeddingModel) -> ExactIndex {
     ExactIndex::new(Similarity::InnerProduct, model.dim(), model.item_vectors().unwrap()).unwrap()
 }
 
-fn version_of_index(index: &dyn VectorIndex, model: impl Fn(u64) -> Vec<f32>) -> u64 {
-    version_of(&index.vector(ItemId(3)).unwrap(), |version| {
-        model(version)[3 * index.dim()..4 * index.dim()].to_vec()
-    })
+/// All vectors that an index holds.
+fn vectors(index: &dyn VectorIndex) -> Vec<f32> {
+    (0..index.len() as u32).flat_map(|item| index.vector(ItemId(item)).unwrap()).collect()
+}
+
+fn pipeline(version: u64) -> PipelineBundle {
+    let popularity = PopularityRecaller::fit(&rows(version));
+    let sasrec = EmbeddingRecaller::exact(sasrec(version), Box::new(popularity.clone())).unwrap();
+    let pipeline = Pipeline::recall("sasrec", sasrec, 20).and_recall("popularity", popularity, 20);
+    PipelineBundle::new(pipeline.build().unwrap(), vocab(7, version), vocab(N_ITEMS, version))
 }
 
 fn save_pipeline(target: &Path, version: u64) -> Result<()> {
-    let popularity = PopularityRecaller::fit(&rows(version));
-    let sasrec = EmbeddingRecaller::exact(sasrec(version), Box::new(popularity.clone()))?;
-    let pipeline = Pipeline::recall("sasrec", sasrec, 20).and_recall("popularity", popularity, 20).build()?;
-    let bundle = PipelineBundle::new(pipeline, vocab(7, version), vocab(N_ITEMS, version));
-    bundle.save(target, &Registry::default())
+    pipeline(version).save(target, &Registry::default())
 }
 
 fn load_pipeline(target: &Path) -> Result<Option<u64>> {
-    let bundle = PipelineBundle::load(target, &Registry::default(), &Device::flex())?;
-    let ask = |name: &str| {
+    let answers = |bundle: &PipelineBundle| -> Vec<Vec<Candidate>> {
+        let query = Query::new(&[ItemId(1), ItemId(4)]);
         let channels = bundle.pipeline.fusion().channels();
-        let channel = channels.iter().find(|channel| channel.config().name == name).unwrap();
-        channel.recaller().recall(&Query::new(&[ItemId(1), ItemId(4)]), 9).unwrap()
+        channels.iter().map(|channel| channel.recaller().recall(&query, 9).unwrap()).collect()
     };
-    let made = |version: u64| {
-        let popularity = PopularityRecaller::fit(&rows(version));
-        EmbeddingRecaller::exact(sasrec(version), Box::new(popularity)).unwrap()
-    };
-    let query = Query::new(&[ItemId(1), ItemId(4)]);
-    let of = |found: &[Candidate], recall: &dyn Fn(u64) -> Vec<Candidate>| {
-        (1..=2).find(|&version| recall(version) == found).unwrap_or(0)
-    };
-    Ok(agreed([
-        version_of_vocab(&bundle.users),
-        version_of_vocab(&bundle.items),
-        of(&ask("sasrec"), &|version| made(version).recall(&query, 9).unwrap()),
-        of(&ask("popularity"), &|version| PopularityRecaller::fit(&rows(version)).recall(&query, 9).unwrap()),
-    ]))
+    let found = PipelineBundle::load(target, &Registry::default(), &Device::flex())?;
+    let version = version_of_vocab(&found.users);
+    let is_whole = found.items == vocab(N_ITEMS, version) && answers(&found) == answers(&pipeline(version));
+    Ok(is_whole.then_some(version))
 }
 
-fn save_two_tower(target: &Path, version: u64) -> Result<()> {
+fn embeddings(version: u64) -> EmbeddingBundle<TwoTower> {
     let model = two_tower(version);
     EmbeddingBundle {
         index: Box::new(index_of(&model)),
@@ -136,20 +122,21 @@ fn save_two_tower(target: &Path, version: u64) -> Result<()> {
         users: vocab(7, version),
         items: vocab(N_ITEMS, version),
     }
-    .save(target)
 }
 
-fn load_two_tower(target: &Path) -> Result<Option<u64>> {
-    let bundle = EmbeddingBundle::<TwoTower>::load(target, &Device::flex())?;
-    let vectors = |version| two_tower(version).item_vectors().unwrap();
-    let popularity = |version| PopularityRecaller::fit(&rows(version)).scores().to_vec();
-    Ok(agreed([
-        version_of(&bundle.model.item_vectors()?, vectors),
-        version_of_index(bundle.index.as_ref(), vectors),
-        version_of(bundle.popularity.scores(), popularity),
-        version_of_vocab(&bundle.users),
-        version_of_vocab(&bundle.items),
-    ]))
+fn save_embeddings(target: &Path, version: u64) -> Result<()> {
+    embeddings(version).save(target)
+}
+
+fn load_embeddings(target: &Path) -> Result<Option<u64>> {
+    let found = EmbeddingBundle::<TwoTower>::load(target, &Device::flex())?;
+    let version = version_of_vocab(&found.users);
+    let saved = embeddings(version);
+    let is_whole = found.model.item_vectors()? == saved.model.item_vectors()?
+        && vectors(found.index.as_ref()) == vectors(saved.index.as_ref())
+        && found.popularity.scores() == saved.popularity.scores()
+        && found.items == saved.items;
+    Ok(is_whole.then_some(version))
 }
 
 fn save_index(target: &Path, version: u64) -> Result<()> {
@@ -157,8 +144,7 @@ fn save_index(target: &Path, version: u64) -> Result<()> {
 }
 
 fn load_index(target: &Path) -> Result<Option<u64>> {
-    let index = index::load(target)?;
-    Ok(Some(version_of_index(index.as_ref(), |version| sasrec(version).item_vectors().unwrap())))
+    Ok(version_of(&vectors(index::load(target)?.as_ref())))
 }
 
 #[cfg(feature = "safetensors")]
@@ -169,7 +155,7 @@ fn save_weights(target: &Path, version: u64) -> Result<()> {
 #[cfg(feature = "safetensors")]
 fn load_weights(target: &Path) -> Result<Option<u64>> {
     let model = crate::persistence::load_safetensors(sasrec(9), target, Default::default())?;
-    Ok(Some(version_of(&model.item_vectors()?, |version| sasrec(version).item_vectors().unwrap())))
+    Ok(version_of(&model.item_vectors()?))
 }
 
 #[cfg(feature = "parquet")]
@@ -181,12 +167,14 @@ fn save_parquet(target: &Path, version: u64) -> Result<()> {
 #[cfg(feature = "parquet")]
 fn load_parquet(target: &Path) -> Result<Option<u64>> {
     let columns = crate::data::ColumnMap::new("user", "item").value("value").text_users().text_items();
-    let dataset = crate::data::read_parquet(target, &columns)?;
-    let value = dataset.interactions().values()[79] as u64;
-    Ok(agreed([version_of_vocab(dataset.users()), version_of_vocab(dataset.items()), value]))
+    let found = crate::data::read_parquet(target, &columns)?;
+    let version = version_of_vocab(found.users());
+    let is_whole = version_of_vocab(found.items()) == version
+        && found.interactions().values() == vec![version as f32; 80];
+    Ok(is_whole.then_some(version))
 }
 
-/// Two epochs of training; a run that finds checkpoints goes on from them.
+/// Three epochs of training; a run that finds checkpoints goes on from them.
 fn train(target: &Path) -> Result<Vec<f32>> {
     let config = TwoTowerConfig::default();
     let batches = RetrievalBatches::new(&rows(1), config.loss, config.max_len)?;
@@ -232,9 +220,11 @@ fn leftovers_of_folder(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|path| !path.ends_with("manifest.json") && !path.ends_with(&generation)).collect()
 }
 
-/// In memory where that can be had: what is tried are kills, not the disk.
+/// In memory where that can be had, unless `TMPDIR` says where: what is tried are kills, not the disk.
 fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    let on_disk = std::env::var_os("TMPDIR").is_some();
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.ok().filter(|_| !on_disk).unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 fn form(name: &str) -> &'static Form {

@@ -684,6 +684,8 @@ fn settings_out_of_range_are_errors() {
     assert!(MmoeConfig { n_labels: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(MmoeConfig { tower: mlp(2), ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(PleConfig { n_levels: 0, ..Default::default() }.init(&space, 1, &device).is_err());
+    let many = PleConfig { n_levels: 900, n_labels: 900, ..Default::default() };
+    assert!(many.init(&space, 1, &device).unwrap_err().to_string().contains("levels times labels"));
     assert!(PleConfig { n_shared_experts: 0, ..Default::default() }.init(&space, 1, &device).is_err());
     assert!(EsmmConfig { n_labels: 1, ..Default::default() }.init(&space, 1, &device).is_err());
     let other = FeatureSpace::default().with_field("user", 3).unwrap();

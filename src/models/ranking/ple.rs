@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, check_depth, check_size, check_weight};
+use crate::error::{Error, Result, check_depth, check_size, check_weight};
 use crate::features::{EncodedRows, FeatureSpace};
 use crate::layers::{
     Activation, FieldEmbedding, Linear, MlpConfig, TableUpdate, Towers, check_dropout, dropout, mix_experts,
@@ -16,7 +16,7 @@ use crate::training::{RankingConfig, RankingModel, RankingObjective, RankingOutp
 /// |---|---|---|---|
 /// | `n_labels` | 2 | labels of a row, each a task | ≥ 1 |
 /// | `d_embedding` | 16 | width d of a field's vector | ≥ 1 |
-/// | `n_levels` | 2 | extraction levels; one makes CGC | ≥ 1 |
+/// | `n_levels` | 2 | extraction levels; one makes CGC | ≥ 1; times `n_labels` at most 16,384 |
 /// | `n_task_experts` | 4 | a task's own experts in a level | ≥ 1 |
 /// | `n_shared_experts` | 4 | the experts of a level that all tasks share | ≥ 1 |
 /// | `d_expert` | 64 | width of an expert | ≥ 1 |
@@ -66,6 +66,8 @@ impl Default for PleConfig {
     }
 }
 
+const MAX_GROUPS: usize = 1 << 14;
+
 impl RankingConfig for PleConfig {
     type Model = Ple;
 
@@ -93,6 +95,12 @@ impl RankingConfig for PleConfig {
             ("PleConfig::n_shared_experts", self.n_shared_experts),
         ] {
             check_depth(field, n)?;
+        }
+        // Each of them has experts and a gate of its own.
+        let n_groups = self.n_levels * self.n_labels;
+        if n_groups > MAX_GROUPS {
+            let expected = format!("at most {MAX_GROUPS} levels times labels");
+            return Err(Error::config("PleConfig::n_levels", expected, n_groups));
         }
         let (rng, d, update) = (&mut Rng::stream(seed, &[0]), self.d_embedding, self.table_update);
         let width = (space.n_fields() + space.vector_dims().len()) * d;

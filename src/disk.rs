@@ -151,6 +151,14 @@ impl NewFile {
         Ok(sync_folder_of(&self.target).is_ok())
     }
 
+    /// Refuses what comes after the switch: under its new name the file is not ours any more.
+    fn check_open(&self) -> io::Result<()> {
+        match self.is_done {
+            false => Ok(()),
+            true => Err(io::Error::new(io::ErrorKind::InvalidInput, "the save is finished already")),
+        }
+    }
+
     fn discard(&mut self) {
         if !self.is_done {
             // The first error is the one to tell.
@@ -314,11 +322,12 @@ impl NewFolder {
     /// Where the file or folder of this name stands.
     fn path(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder().join(name);
-        if is_within(name) {
-            return Ok(path);
+        if !is_within(name) {
+            let outside = io::Error::new(io::ErrorKind::InvalidInput, "the name leads out of the folder");
+            return Err(Error::io(path)(outside));
         }
-        let outside = io::Error::new(io::ErrorKind::InvalidInput, "the name leads out of the folder");
-        Err(Error::io(path)(outside))
+        locked(&self.manifest).check_open().map_err(Error::io(&path))?;
+        Ok(path)
     }
 
     /// Makes the folder of this name, for files that stand in it.
@@ -331,7 +340,8 @@ impl NewFolder {
     /// Writes the file of this name.
     ///
     /// # Errors
-    /// What `write` returns, a name that is taken or leads out of the folder, or what the file system refuses.
+    /// What `write` returns, a name that is taken or leads out of the folder, a folder that is committed, or what the file system
+    /// refuses.
     pub(crate) fn write<E: Into<io::Error>>(
         &self,
         name: &str,
@@ -353,6 +363,8 @@ impl NewFolder {
     /// # Errors
     /// What the file system refuses; the folder is then what it was.
     pub(crate) fn commit(&self, kind: &str) -> Result<()> {
+        let mut new = locked(&self.manifest);
+        new.check_open().map_err(Error::io(&self.root))?;
         sync_tree(&self.folder())?;
         step();
         sync_folder(&self.root).map_err(Error::io(&self.root))?;
@@ -367,10 +379,8 @@ impl NewFolder {
         };
         let text = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
         step();
-        let mut manifest = locked(&self.manifest);
-        let written = text.and_then(|text| manifest.file.write_all(&text));
-        written.map_err(Error::io(&manifest.target))?;
-        if manifest.commit()? {
+        text.and_then(|text| new.file.write_all(&text)).map_err(Error::io(&new.target))?;
+        if new.commit()? {
             remove(&self.root, &self.replaced);
         }
         Ok(())

@@ -56,7 +56,7 @@ impl BundleWriter {
     /// Writes the file of this name.
     ///
     /// # Errors
-    /// What `write` returns, a name that is taken, or a file that cannot be written.
+    /// What `write` returns, a name that is taken, a bundle that is finished, or a file that cannot be written.
     pub fn write<E: Into<io::Error>>(
         &self,
         name: &str,
@@ -102,7 +102,7 @@ impl BundleWriter {
     /// Waits until everything is on the disk, and makes it what the target holds. A bundle that stood there is replaced.
     ///
     /// # Errors
-    /// A file that cannot be read or written; the target is then what it was.
+    /// A bundle that is finished already, or a file that cannot be read or written; the target is then what it was.
     pub fn finish(self, kind: &str) -> Result<()> {
         self.folder.commit(kind)
     }
@@ -241,7 +241,15 @@ mod tests {
             assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{name}: {error}");
         }
         assert!(writer.within("..").is_err());
+        let late = writer.clone();
         writer.finish("numbers").unwrap();
+        let error = late.write_json("late.json", &1).unwrap_err().to_string();
+        assert!(error.ends_with("the save is finished already"), "{error}");
+        assert!(late.within("late").is_err() && late.finish("others").is_err());
+        assert_eq!(
+            Bundle::open(folder.path().join("b"), "numbers").unwrap().read_json::<u8>("a.json").unwrap(),
+            1
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -50,16 +50,12 @@ pub fn popularity() -> PopularityRecaller {
     PopularityRecaller::fit(&train())
 }
 
+pub fn small_sasrec() -> SasrecConfig {
+    SasrecConfig { d_model: 4, d_hidden: 4, max_len: 4, n_blocks: 1, n_heads: 1, ..SasrecConfig::default() }
+}
+
 pub fn sasrec() -> Sasrec {
-    let config = SasrecConfig {
-        d_model: 4,
-        d_hidden: 4,
-        max_len: 4,
-        n_blocks: 1,
-        n_heads: 1,
-        ..SasrecConfig::default()
-    };
-    config.init(N_ITEMS, 3, &Device::flex()).unwrap()
+    small_sasrec().init(N_ITEMS, 3, &Device::flex()).unwrap()
 }
 
 /// A two-tower model of users, items and their content.

@@ -15,7 +15,7 @@ use recsys::samplers::{HardNegatives, UniformSampler};
 use recsys::training::{BatchSource, RetrievalBatches, Trainable, Trainer, TrainingConfig};
 
 use crate::forms::{Load, Save};
-use crate::samples::{N_ITEMS, train};
+use crate::samples::{N_ITEMS, small_sasrec, train};
 use crate::target::{Told, told};
 
 const WIDTH: usize = 2;
@@ -105,15 +105,7 @@ fn factors(folder: &Path, is_cut_short: bool) -> Told {
 fn transformer(folder: &Path, is_cut_short: bool) -> Told {
     let uniform = || UniformSampler::new(N_ITEMS).unwrap();
     let loss = RetrievalLoss::BinaryCrossEntropy { n_negatives: 1 };
-    let config = SasrecConfig {
-        d_model: 4,
-        d_hidden: 4,
-        max_len: 4,
-        n_blocks: 1,
-        n_heads: 1,
-        loss,
-        ..Default::default()
-    };
+    let config = SasrecConfig { loss, ..small_sasrec() };
     let model = config.init(N_ITEMS, 3, &Device::flex()).unwrap();
     let batches = RetrievalBatches::new(&train(), loss, config.max_len)
         .and_then(|batches| batches.with_batch_size(3))

@@ -23,6 +23,7 @@ pub struct Dataset {
     items: Vocab,
     item_table: Option<ItemTable>,
     user_table: Option<UserTable>,
+    n_skipped: u64,
 }
 
 impl Dataset {
@@ -33,7 +34,13 @@ impl Dataset {
     pub fn new(interactions: Interactions, users: Vocab, items: Vocab) -> Result<Self> {
         check_length("number of user keys", interactions.n_users(), users.len())?;
         check_length("number of item keys", interactions.n_items(), items.len())?;
-        Ok(Self { interactions, users, items, item_table: None, user_table: None })
+        Ok(Self { interactions, users, items, item_table: None, user_table: None, n_skipped: 0 })
+    }
+
+    /// Notes how many rows a reader left out.
+    pub(super) fn with_skipped(mut self, n_skipped: u64) -> Self {
+        self.n_skipped = n_skipped;
+        self
     }
 
     /// Adds what is known of the items.
@@ -81,6 +88,12 @@ impl Dataset {
         self.user_table.as_ref()
     }
 
+    /// The number of rows of the file that the reader left out, as it was told to
+    /// ([`ColumnMap::skip_missing`](crate::data::ColumnMap::skip_missing)): each misses something.
+    pub fn n_skipped(&self) -> u64 {
+        self.n_skipped
+    }
+
     /// The number of users; some may have no row.
     pub fn n_users(&self) -> usize {
         self.users.len()
@@ -116,6 +129,7 @@ impl Dataset {
             items: keys(&self.items, &mut items.iter().map(|item| item.0)),
             item_table: self.item_table.map(|table| table.select(&items)),
             user_table: self.user_table.map(|table| table.select(&users)),
+            n_skipped: self.n_skipped,
         }
     }
 }

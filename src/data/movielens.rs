@@ -3,7 +3,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::delimited::{self, Format, Record, Records};
+use super::delimited::{Format, Record, Records};
+use super::fields;
 use super::source;
 use super::{
     ColumnMap, Dataset, DelimitedReader, Encoding, Interactions, ItemTable, Key, Split, UserTable, Vocab,
@@ -292,13 +293,13 @@ impl MovieLens {
         mut f: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
         let Files { delimiter, encoding, header, .. } = self.files();
-        let format = Format { delimiter: delimiter.into(), quoting: header };
+        let format = Format { delimiter: delimiter.into(), quoting: header, escape: None };
         source::with_file(path, None, |bytes, origin| {
             let mut records = Records::new(bytes, &format, 0, origin);
             let mut record = Record::default();
             let mut is_header = header;
             while records.next(&mut record)? {
-                let place = origin.location().line(record.line);
+                let place = records.place(&record);
                 if record.len() != columns.len() {
                     return Err(Error::input(
                         place,
@@ -381,7 +382,7 @@ impl Row<'_> {
     }
 
     fn int(&self, column: usize) -> Result<u64> {
-        delimited::int(self.record.field(column)).map_err(|mismatch| mismatch.at(self.place(column)))
+        fields::int(&self.text(column)?).map_err(|mismatch| mismatch.at(self.place(column)))
     }
 
     fn invalid(&self, column: usize, expected: String) -> Error {

@@ -56,7 +56,7 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
     let layout = all.project();
     let mut table = Table::new(&layout, place.clone());
     read_columns(file, wanted, &place, |batch| table.append(batch))?;
-    table.rows.finish()
+    table.rows.finish(place)
 }
 
 /// A Parquet file whose footer has been read.
@@ -176,7 +176,7 @@ pub fn read_record_batches(
         }
         table.append(&batch)?;
     }
-    table.rows.finish()
+    table.rows.finish(Location::memory())
 }
 
 /// Writes interactions to a Parquet file with the columns `user`, `item` (the keys: `UInt64` or `Utf8`),
@@ -330,8 +330,8 @@ pub(crate) enum Kind {
 impl Kind {
     fn of(role: Role, layout: &Layout) -> Self {
         match role {
-            Role::User if layout.text_users => Self::Text,
-            Role::Item if layout.text_items => Self::Text,
+            Role::User if layout.reading.text_users => Self::Text,
+            Role::Item if layout.reading.text_items => Self::Text,
             Role::User | Role::Item => Self::Int,
             Role::Value => Self::Value,
             Role::Timestamp => Self::Time,

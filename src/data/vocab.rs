@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::texts::DistinctTexts;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// A key of the outside world.
@@ -37,24 +38,24 @@ impl<'a> From<&'a str> for Key<'a> {
 
 /// External keys ↔ dense ids `0..len`, in order of insertion. All keys are numbers, or all are text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Keys", into = "Keys")]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct Vocab {
     keys: Keys,
-    ids: Ids,
 }
 
-/// The keys in the order of their ids.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+/// The keys in the order of their ids, and the ids.
+#[derive(Clone, Debug, PartialEq)]
 enum Keys {
+    Int(Vec<u64>, HashMap<u64, u32>),
+    Text(DistinctTexts),
+}
+
+/// The keys in the order of their ids, as they are saved.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Saved {
     Int(Vec<u64>),
     Text(Vec<String>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Ids {
-    Int(HashMap<u64, u32>),
-    Text(HashMap<String, u32>),
 }
 
 impl Vocab {
@@ -63,7 +64,13 @@ impl Vocab {
     /// # Errors
     /// A key that comes twice.
     pub fn from_ints(keys: Vec<u64>) -> Result<Self> {
-        Keys::Int(keys).try_into()
+        let mut ids = HashMap::with_capacity(keys.len());
+        for (number, &key) in keys.iter().enumerate() {
+            if ids.insert(key, id_of(number)?).is_some() {
+                return Err(twice(number, key));
+            }
+        }
+        Ok(Self { keys: Keys::Int(keys, ids) })
     }
 
     /// The vocabulary of these distinct texts; the first gets id 0.
@@ -71,14 +78,29 @@ impl Vocab {
     /// # Errors
     /// A key that comes twice.
     pub fn from_texts(keys: Vec<String>) -> Result<Self> {
-        Keys::Text(keys).try_into()
+        Self::of_texts(keys.iter().map(String::as_str))
+    }
+
+    fn of_texts<'k>(keys: impl Iterator<Item = &'k str>) -> Result<Self> {
+        let mut texts = DistinctTexts::default();
+        for (number, key) in keys.enumerate() {
+            if texts.number(key).is_some() {
+                return Err(twice(number, key));
+            }
+            texts.insert(key, id_of(number)?);
+        }
+        Ok(Self::from_distinct(texts))
+    }
+
+    pub(super) fn from_distinct(texts: DistinctTexts) -> Self {
+        Self { keys: Keys::Text(texts) }
     }
 
     /// The number of keys.
     pub fn len(&self) -> usize {
         match &self.keys {
-            Keys::Int(keys) => keys.len(),
-            Keys::Text(keys) => keys.len(),
+            Keys::Int(keys, _) => keys.len(),
+            Keys::Text(keys) => keys.texts().len(),
         }
     }
 
@@ -90,28 +112,30 @@ impl Vocab {
     /// The id of a key. In a vocabulary of numbers a text is read as a number, and the reverse, so that
     /// a key from a command line is found either way.
     pub fn id<'k>(&self, key: impl Into<Key<'k>>) -> Option<u32> {
-        match (&self.ids, key.into()) {
-            (Ids::Int(ids), Key::Int(key)) => ids.get(&key),
-            (Ids::Int(ids), Key::Text(key)) => ids.get(&key.trim().parse().ok()?),
-            (Ids::Text(ids), Key::Text(key)) => ids.get(key),
-            (Ids::Text(ids), Key::Int(key)) => ids.get(key.to_string().as_str()),
+        match (&self.keys, key.into()) {
+            (Keys::Int(_, ids), Key::Int(key)) => ids.get(&key).copied(),
+            (Keys::Int(_, ids), Key::Text(key)) => ids.get(&key.trim().parse().ok()?).copied(),
+            (Keys::Text(keys), Key::Text(key)) => keys.number(key),
+            (Keys::Text(keys), Key::Int(key)) => keys.number(&key.to_string()),
         }
-        .copied()
     }
 
     /// The key of an id.
     pub fn key(&self, id: u32) -> Option<Key<'_>> {
         match &self.keys {
-            Keys::Int(keys) => keys.get(id as usize).map(|&key| Key::Int(key)),
-            Keys::Text(keys) => keys.get(id as usize).map(|key| Key::Text(key)),
+            Keys::Int(keys, _) => keys.get(id as usize).map(|&key| Key::Int(key)),
+            Keys::Text(keys) => {
+                let texts = keys.texts();
+                ((id as usize) < texts.len()).then(|| Key::Text(texts.get(id as usize)))
+            }
         }
     }
 
     /// All keys in the order of their ids.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = Key<'_>> {
         (0..self.len()).map(|id| match &self.keys {
-            Keys::Int(keys) => Key::Int(keys[id]),
-            Keys::Text(keys) => Key::Text(&keys[id]),
+            Keys::Int(keys, _) => Key::Int(keys[id]),
+            Keys::Text(keys) => Key::Text(keys.texts().get(id)),
         })
     }
 
@@ -125,46 +149,41 @@ impl Vocab {
             let error = ErrorKind::IdOutOfRange { what: "vocabulary", id: id.into(), bound };
             if u64::from(id) < bound { Ok(id as usize) } else { Err(Error::from(error)) }
         };
+        let ids: Vec<usize> = ids.iter().map(|&id| check(id)).collect::<Result<_>>()?;
         match &self.keys {
-            Keys::Int(keys) => {
-                Keys::Int(ids.iter().map(|&id| Ok(keys[check(id)?])).collect::<Result<_>>()?).try_into()
-            }
-            Keys::Text(keys) => {
-                Keys::Text(ids.iter().map(|&id| Ok(keys[check(id)?].clone())).collect::<Result<_>>()?)
-                    .try_into()
-            }
+            Keys::Int(keys, _) => Self::from_ints(ids.into_iter().map(|id| keys[id]).collect()),
+            Keys::Text(keys) => Self::of_texts(ids.into_iter().map(|id| keys.texts().get(id))),
         }
     }
 }
 
-impl TryFrom<Keys> for Vocab {
+fn id_of(number: usize) -> Result<u32> {
+    u32::try_from(number)
+        .map_err(|_| Error::input(Location::memory(), "at most 2^32 distinct keys", (number + 1).to_string()))
+}
+
+/// The error of a key that stands again at this number.
+fn twice(number: usize, key: impl fmt::Display) -> Error {
+    Error::input(Location::memory().line(number as u64 + 1), "distinct keys", format!("{key} again"))
+}
+
+impl TryFrom<Saved> for Vocab {
     type Error = Error;
 
-    fn try_from(keys: Keys) -> Result<Self> {
-        fn index<K: std::hash::Hash + Eq + Clone + fmt::Display>(keys: &[K]) -> Result<HashMap<K, u32>> {
-            let mut ids = HashMap::with_capacity(keys.len());
-            for (id, key) in keys.iter().enumerate() {
-                let id = u32::try_from(id).map_err(|_| {
-                    Error::input(Location::memory(), "at most 2^32 distinct keys", keys.len().to_string())
-                })?;
-                if ids.insert(key.clone(), id).is_some() {
-                    let location = Location::memory().line(u64::from(id) + 1);
-                    return Err(Error::input(location, "distinct keys", format!("{key} again")));
-                }
-            }
-            Ok(ids)
+    fn try_from(keys: Saved) -> Result<Self> {
+        match keys {
+            Saved::Int(keys) => Self::from_ints(keys),
+            Saved::Text(keys) => Self::from_texts(keys),
         }
-        let ids = match &keys {
-            Keys::Int(keys) => Ids::Int(index(keys)?),
-            Keys::Text(keys) => Ids::Text(index(keys)?),
-        };
-        Ok(Self { keys, ids })
     }
 }
 
-impl From<Vocab> for Keys {
+impl From<Vocab> for Saved {
     fn from(vocab: Vocab) -> Self {
-        vocab.keys
+        match vocab.keys {
+            Keys::Int(keys, _) => Self::Int(keys),
+            Keys::Text(keys) => Self::Text(keys.texts().iter().map(String::from).collect()),
+        }
     }
 }
 

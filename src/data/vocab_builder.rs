@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
-use super::Vocab;
+use super::texts::{DistinctTexts, Texts};
+use super::{Key, Vocab};
 use crate::error::{Error, Location, Result};
 
 /// Gives dense ids to keys in order of first appearance.
@@ -13,7 +14,7 @@ pub(super) enum VocabBuilder {
         hashed: HashMap<u64, u32>,
         keys: Vec<u64>,
     },
-    Text(HashMap<String, u32>),
+    Text(DistinctTexts),
 }
 
 /// Keys below this are looked up in an array of at most 16 MiB.
@@ -26,7 +27,7 @@ impl VocabBuilder {
     }
 
     pub(super) fn texts() -> Self {
-        Self::Text(HashMap::new())
+        Self::Text(DistinctTexts::default())
     }
 
     /// Appends the ids of `found` to `ids`.
@@ -55,13 +56,7 @@ impl VocabBuilder {
     pub(super) fn finish(self) -> Result<Vocab> {
         match self {
             Self::Int { keys, .. } => Vocab::from_ints(keys),
-            Self::Text(known) => {
-                let mut keys = vec![String::new(); known.len()];
-                for (key, id) in known {
-                    keys[id as usize] = key;
-                }
-                Vocab::from_texts(keys)
-            }
+            Self::Text(known) => Ok(Vocab::from_distinct(known)),
         }
     }
 }
@@ -89,12 +84,12 @@ fn int_id(
     Ok(id)
 }
 
-fn text_id(key: &str, known: &mut HashMap<String, u32>) -> Result<u32> {
-    if let Some(&id) = known.get(key) {
+fn text_id(key: &str, known: &mut DistinctTexts) -> Result<u32> {
+    if let Some(id) = known.number(key) {
         return Ok(id);
     }
-    let id = next_id(known.len())?;
-    known.insert(key.to_owned(), id);
+    let id = next_id(known.texts().len())?;
+    known.insert(key, id);
     Ok(id)
 }
 
@@ -117,6 +112,15 @@ impl Keys {
         if text { Self::Text(Texts::default()) } else { Self::Int(Vec::new()) }
     }
 
+    /// Appends a key of the column's type.
+    pub(super) fn push(&mut self, key: Key<'_>) {
+        match (self, key) {
+            (Self::Int(keys), Key::Int(key)) => keys.push(key),
+            (Self::Text(keys), Key::Text(key)) => keys.push(key),
+            _ => unreachable!("the layout decides the type of the keys on both sides"),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Int(keys) => keys.len(),
@@ -127,45 +131,15 @@ impl Keys {
     pub(super) fn clear(&mut self) {
         match self {
             Self::Int(keys) => keys.clear(),
-            Self::Text(keys) => {
-                keys.text.clear();
-                keys.ends.clear();
-            }
+            Self::Text(keys) => keys.clear(),
         }
     }
 
     pub(super) fn reserve(&mut self, n: usize) {
         match self {
             Self::Int(keys) => keys.reserve(n),
-            Self::Text(keys) => keys.ends.reserve(n),
+            Self::Text(keys) => keys.reserve(n),
         }
-    }
-}
-
-/// Many short texts in one long one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Texts {
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Texts {
-    pub(crate) fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.ends.push(self.text.len());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(crate) fn get(&self, index: usize) -> &str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.text[start..self.ends[index]]
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|index| self.get(index))
     }
 }
 

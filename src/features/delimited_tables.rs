@@ -2,9 +2,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::table::{Column, Table, Values};
-use crate::data::Texts;
-use crate::data::delimited::CsvRecords;
+use crate::data::delimited::{Format, Record, Records};
 use crate::data::source::{self, Bytes, Origin};
+use crate::data::{Texts, find_column};
 use crate::error::{Error, Location, Result};
 
 /// Rows of a table.
@@ -13,8 +13,9 @@ const CHUNK_LEN: usize = 1 << 16;
 /// Reads CSV and other delimited text as [`Table`]s of at most 65,536 rows, so that a file may be larger than memory.
 ///
 /// All columns are texts: what wants a number reads it from the text, and says in which line it is none. An empty
-/// field is a missing value. Fields may stand between quotation marks (RFC 4180) unless told otherwise; a quoted field
-/// must fit in memory. Blank lines are skipped; a file may be gzip-compressed.
+/// field is a missing value. Quotation marks, line ends, escape characters and headers mean what they mean to a
+/// [`DelimitedReader`](crate::data::DelimitedReader), and a record may have 4 MiB. A file without a row is an error; it
+/// may be gzip-compressed.
 ///
 /// ```
 /// use recsys::features::DelimitedTables;
@@ -26,30 +27,29 @@ const CHUNK_LEN: usize = 1 << 16;
 /// assert!(tables[0].column("price").is_some_and(|price| price.is_missing(1)));
 /// # Ok::<(), recsys::error::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DelimitedTables {
-    delimiter: u8,
-    quoting: bool,
+    format: Format,
     names: Option<Vec<String>>,
-}
-
-impl Default for DelimitedTables {
-    /// CSV: comma-separated, with a header.
-    fn default() -> Self {
-        Self { delimiter: b',', quoting: true, names: None }
-    }
+    missing_words: Vec<String>,
 }
 
 impl DelimitedTables {
-    /// With another character between fields: a line end or a quotation mark will not do.
+    /// With another character between fields (default a comma).
     pub fn delimiter(mut self, delimiter: u8) -> Self {
-        self.delimiter = delimiter;
+        self.format.delimiter = vec![delimiter];
         self
     }
 
     /// Quotation marks are characters like any other.
     pub fn without_quoting(mut self) -> Self {
-        self.quoting = false;
+        self.format.quoting = false;
+        self
+    }
+
+    /// With an escape character, as [`DelimitedReader::escape`](crate::data::DelimitedReader::escape).
+    pub fn escape(mut self, escape: u8) -> Self {
+        self.format.escape = Some(escape);
         self
     }
 
@@ -59,12 +59,19 @@ impl DelimitedTables {
         self
     }
 
+    /// Words that stand for a missing value, as `NA`, `null` and `\\N`: as an empty field does.
+    pub fn missing_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.missing_words = words.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The tables of a file, with these columns.
     ///
     /// # Errors
     /// A file that cannot be opened; no header; a column that is missing, or two of its name; and, table by table,
-    /// damaged compression, a quotation mark that none closes, a line with another number of fields, or text
-    /// that is not UTF-8. Each names the file, and line and column where there is one.
+    /// damaged compression, no row at all, a quotation mark that none closes, or one with text behind it, a record of more
+    /// than 4 MiB, a line with another number of fields, or text that is not UTF-8. Each names the file, and line and column
+    /// where there is one.
     pub fn read<S: AsRef<str>>(&self, path: impl AsRef<Path>, columns: &[S]) -> Result<TextTables<'static>> {
         let (bytes, origin) = source::open(path.as_ref())?;
         self.tables(bytes, origin, columns)
@@ -89,121 +96,77 @@ impl DelimitedTables {
         origin: Origin,
         columns: &[S],
     ) -> Result<TextTables<'r>> {
-        if b"\r\n\"".contains(&self.delimiter) {
-            let found = format!("{:?}", char::from(self.delimiter));
-            return Err(Error::config("DelimitedTables::delimiter", "no line end, no quotation mark", found));
-        }
-        let mut records = Records::new(bytes, origin, self);
-        let names = match &self.names {
-            Some(names) => names.clone(),
-            None => records.header()?,
+        self.format.check(["DelimitedTables::delimiter", "DelimitedTables::escape"])?;
+        let mut records = Records::new(bytes, &self.format, 0, &origin);
+        let (names, place) = match &self.names {
+            Some(names) => (names.clone(), origin.location()),
+            None => header(&mut records, &origin)?,
         };
-        let columns = columns
-            .iter()
-            .map(|column| Ok((column.as_ref().to_owned(), records.locate(column.as_ref(), &names)?)))
-            .collect::<Result<_>>()?;
-        Ok(TextTables { records: Some(records), columns, n_columns: names.len() })
+        let locate = |column: &S| {
+            let index = find_column(column.as_ref(), &names, &place)?;
+            Ok((column.as_ref().to_owned(), index))
+        };
+        let columns = columns.iter().map(locate).collect::<Result<_>>()?;
+        let missing_words = self.missing_words.clone();
+        let n_columns = names.len();
+        Ok(TextTables { records: Some(records), columns, n_columns, missing_words, origin, any_row: false })
     }
 }
 
-/// The records of a text, without blank ones.
-struct Records<'r> {
-    all: CsvRecords<Box<Bytes<'r>>>,
-    origin: Origin,
+/// The names of the columns, and where they stand.
+fn header(records: &mut Records<Box<Bytes<'_>>>, origin: &Origin) -> Result<(Vec<String>, Location)> {
+    let mut record = Record::default();
+    if !records.next(&mut record)? {
+        return Err(Error::input(origin.location().line(1), "a header line", "the end of the file"));
+    }
+    let place = records.place(&record);
+    let name = |(index, field): (usize, &[u8])| -> Result<String> {
+        Ok(text(field, || place.clone().column((index + 1).to_string()))?.trim().to_owned())
+    };
+    let names = (0..).zip(record.iter()).map(name).collect::<Result<_>>()?;
+    Ok((names, place))
 }
 
-impl<'r> Records<'r> {
-    fn new(bytes: Box<Bytes<'r>>, origin: Origin, format: &DelimitedTables) -> Self {
-        Self { all: CsvRecords::new(bytes, format.delimiter, format.quoting, 0), origin }
-    }
-
-    /// Reads the next one; `false` at the end.
-    fn next(&mut self) -> Result<bool> {
-        loop {
-            let more = self.all.next(&self.origin)?;
-            if !more || self.n_fields() > 1 || !self.field(0).is_empty() {
-                return Ok(more);
-            }
-        }
-    }
-
-    fn n_fields(&self) -> usize {
-        self.all.record().len()
-    }
-
-    /// A field of the record, without the carriage return of a line end.
-    fn field(&self, index: usize) -> &[u8] {
-        let field = self.all.record().get(index).unwrap_or_default();
-        match field {
-            [field @ .., b'\r'] if index + 1 == self.n_fields() => field,
-            _ => field,
-        }
-    }
-
-    fn place(&self) -> Location {
-        self.origin.location().line(self.all.line())
-    }
-
-    fn text(&self, index: usize, column: &str) -> Result<&str> {
-        let field = self.field(index);
-        std::str::from_utf8(field).map_err(|_| {
-            Error::input(self.place().column(column), "UTF-8 text", format!("\"{}\"", field.escape_ascii()))
-        })
-    }
-
-    fn header(&mut self) -> Result<Vec<String>> {
-        if !self.next()? {
-            return Err(Error::input(self.origin.location().line(1), "a header line", "the end of the file"));
-        }
-        let name = |index| Ok(self.text(index, &(index + 1).to_string())?.trim().to_owned());
-        (0..self.n_fields()).map(name).collect()
-    }
-
-    /// The place of a column among those of these names.
-    fn locate(&self, column: &str, names: &[String]) -> Result<usize> {
-        let mut places = (0..names.len()).filter(|&index| names[index] == column);
-        let found = match (places.next(), places.next()) {
-            (Some(index), None) => return Ok(index),
-            (None, _) => names.join(", "),
-            (Some(first), Some(second)) => format!("two, in columns {} and {}", first + 1, second + 1),
-        };
-        let expected = format!("one column named {column:?}");
-        Err(Error::input(self.origin.location().column(column), expected, found))
-    }
+fn text(field: &[u8], place: impl Fn() -> Location) -> Result<&str> {
+    let found = || format!("\"{}\"", field.escape_ascii());
+    std::str::from_utf8(field).map_err(|_| Error::input(place(), "UTF-8 text", found()))
 }
 
 /// The tables of a text, as [`DelimitedTables`] reads them.
 pub struct TextTables<'r> {
     /// `None` after the end or an error.
-    records: Option<Records<'r>>,
+    records: Option<Records<Box<Bytes<'r>>>>,
     /// Name and place of each column that is read.
     columns: Vec<(String, usize)>,
     /// The number of columns of the text.
     n_columns: usize,
+    missing_words: Vec<String>,
+    origin: Origin,
+    any_row: bool,
 }
 
 impl TextTables<'_> {
     /// The next rows, and whether there may be more behind them.
-    fn chunk(&self, records: &mut Records<'_>) -> Result<(Table, bool)> {
+    fn chunk(&self, records: &mut Records<Box<Bytes<'_>>>) -> Result<(Table, bool)> {
         let mut columns = vec![(Texts::default(), Vec::new()); self.columns.len()];
-        let (mut lines, mut more) = (Vec::new(), true);
+        let (mut record, mut lines, mut more) = (Record::default(), Vec::new(), true);
         while lines.len() < CHUNK_LEN {
-            more = records.next()?;
+            more = records.next(&mut record)?;
             if !more {
                 break;
             }
-            if records.n_fields() != self.n_columns {
+            if record.len() != self.n_columns {
                 let expected = format!("{} fields", self.n_columns);
-                return Err(Error::input(records.place(), expected, records.n_fields().to_string()));
+                return Err(Error::input(records.place(&record), expected, record.len().to_string()));
             }
             for ((texts, missing), (name, index)) in columns.iter_mut().zip(&self.columns) {
-                let text = records.text(*index, name)?;
-                missing.push(text.is_empty());
+                let text = text(record.field(*index), || records.place(&record).column(name))?;
+                missing.push(text.is_empty() || self.missing_words.iter().any(|word| word == text));
                 texts.push(text);
             }
-            lines.push(records.all.line());
+            lines.push(record.line());
         }
-        let mut table = Table::at_lines(records.origin.location(), lines);
+        let mut table = Table::at_lines(self.origin.location(), lines);
         for ((texts, missing), (name, _)) in columns.into_iter().zip(&self.columns) {
             table = table.with_column(name, Column::new(Values::Texts(texts), None, missing))?;
         }
@@ -217,10 +180,13 @@ impl Iterator for TextTables<'_> {
     fn next(&mut self) -> Option<Result<Table>> {
         let mut records = self.records.take()?;
         match self.chunk(&mut records) {
+            Ok((table, _)) if table.n_rows() == 0 => (!self.any_row).then(|| {
+                Err(Error::input(self.origin.location(), "at least one row", "the end of the file"))
+            }),
             Ok((table, more)) => {
-                let empty = table.n_rows() == 0;
+                self.any_row = true;
                 self.records = more.then_some(records);
-                (!empty).then_some(Ok(table))
+                Some(Ok(table))
             }
             Err(error) => Some(Err(error)),
         }
@@ -255,7 +221,12 @@ mod tests {
         let found = read(&plain, "\"1\t\n2\t\"3\"", &["a", "b"]).unwrap();
         assert_eq!(found[0].column("a"), Some(&Column::texts(["\"1", "2"])));
         assert_eq!(found[0].column("b"), Some(&Column::texts([None, Some("\"3\"")])));
-        assert!(read(&csv, "a,b\n", &["a"]).unwrap().is_empty());
+        let found = read(&csv, "a,b\n", &["a"]).unwrap_err().to_string();
+        assert_eq!(found, "input: expected at least one row, found the end of the file");
+        let spark = DelimitedTables::default().escape(b'\\').missing_words(["NA", "\\N"]);
+        let found = read(&spark, "a:token,b\n\"\\\"x\\\"\",\\N\nNA,NA \n", &["a", "b"]).unwrap();
+        assert_eq!(found[0].column("a"), Some(&Column::texts([Some("\"x\""), None])));
+        assert_eq!(found[0].column("b"), Some(&Column::texts([None, Some("NA ")])));
     }
 
     #[test]
@@ -275,10 +246,13 @@ mod tests {
     fn bad_lines_are_named() {
         let csv = DelimitedTables::default();
         assert_eq!(error(&csv, ""), "input, line 1: expected a header line, found the end of the file");
-        assert_eq!(error(&csv, "a,c\n"), "input, column b: expected one column named \"b\", found a, c");
+        assert_eq!(
+            error(&csv, "a,c\n"),
+            "input, line 1, column b: expected a column named \"b\", found a, c"
+        );
         assert_eq!(
             error(&csv, "b,a,b\n"),
-            "input, column b: expected one column named \"b\", found two, in columns 1 and 3"
+            "input, line 1, column b: expected one column named \"b\", found two, in columns 1 and 3"
         );
         assert_eq!(error(&csv, "a,b\n1,2\n\n1,2,3\n"), "input, line 4: expected 2 fields, found 3");
         assert_eq!(

@@ -1,14 +1,9 @@
-mod blocks;
-mod csv_records;
-mod fields;
-mod lines;
+mod item_lists;
 mod reader;
 mod records;
+mod usual_lines;
 
-pub use fields::Encoding;
+pub use item_lists::ItemListReader;
 pub use reader::DelimitedReader;
 
-pub(crate) use csv_records::CsvRecords;
-
-pub(super) use fields::int;
-pub(super) use records::{Format, Record, Records};
+pub(crate) use records::{Format, Record, Records};

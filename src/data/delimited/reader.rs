@@ -1,30 +1,31 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use super::blocks::Blocks;
-use super::fields::{self, Encoding};
-use super::lines::{LineParser, Part, Problem};
-use super::records::{Format, Record, Records, Start};
+use super::item_lists::ItemListReader;
+use super::records::{Format, Record, Records};
+use super::usual_lines::UnmarkedLines;
 use crate::data::Dataset;
 use crate::data::column_map::{ColumnMap, Layout};
+use crate::data::fields::{self, Encoding};
 use crate::data::rows::{DatasetBuilder, Rows};
 use crate::data::source::{self, Bytes, Origin};
+use crate::data::text::{Blocks, LineReader, Problem, Start};
 use crate::error::{Error, Result};
 
-/// Reads interactions from delimited text: CSV, TSV, the `::` of MovieLens, …
+/// Reads interactions from delimited text: CSV, TSV, the `::` of MovieLens, the atomic files of RecBole, …
 ///
 /// Users and items get ids in the order of their first row, whatever the number of threads. Gzip files
-/// are recognised by their content, and so are zip archives of one file (feature `download`). Blank
-/// lines are skipped; lines end with a line feed, or carriage return and line feed; every row must have
-/// as many fields as the first. Numbers may stand between spaces; text keys are taken as they stand.
+/// are recognised by their content, and so are zip archives of one file (feature `download`). Lines end with a line
+/// feed, a carriage return, or both. Empty lines are skipped; every row must have as many fields as the first.
+/// A file without a row is an error. Numbers may stand between spaces; text keys are taken as they stand.
 ///
 /// The text is read in blocks of 4 MiB and parsed on all threads, each line by a fast path for plain
 /// digits or, failing that, by a general one. From the first block on that holds a quotation mark, the
-/// rest is read record by record on one thread.
+/// rest is read record by record on one thread, by the same grammar.
 ///
 /// Memory: n rows become columns of 20 n bytes. Reading takes about 25 MB besides these and the
 /// vocabularies, however long the file (measured: 423 MB at the peak for 20 million rows of 535 MB, of
-/// which the columns are 400 MB). A quoted field must fit in memory.
+/// which the columns are 400 MB). A line may have 4 MiB, and so may a record of several lines.
 ///
 /// ```
 /// use recsys::data::{ColumnMap, DelimitedReader};
@@ -49,8 +50,12 @@ pub struct DelimitedReader {
 impl DelimitedReader {
     /// A reader of these columns from CSV: comma-separated, with a header, quoted as in RFC 4180, in UTF-8.
     pub fn new(columns: ColumnMap) -> Self {
-        let format = Format { delimiter: b",".to_vec(), quoting: true };
-        Self { columns, format, header: true, encoding: Encoding::Utf8, member: None }
+        Self { columns, format: Format::default(), header: true, encoding: Encoding::Utf8, member: None }
+    }
+
+    /// A reader of lines that are a user and the items of that user.
+    pub fn item_lists() -> ItemListReader {
+        ItemListReader::default()
     }
 
     /// Fields are separated by this text of one byte or more (default `,`). Quotation marks have a meaning
@@ -72,6 +77,14 @@ impl DelimitedReader {
         self
     }
 
+    /// This character takes its meaning from the quotation mark, delimiter, line end or escape character that follows it,
+    /// within quotation marks or not; before any other it is a character like any other, so that the `\N` of Hive stays.
+    /// Needs a delimiter of one byte.
+    pub fn escape(mut self, escape: u8) -> Self {
+        self.format.escape = Some(escape);
+        self
+    }
+
     /// How bytes stand for characters (default UTF-8).
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
@@ -87,10 +100,11 @@ impl DelimitedReader {
     /// Reads a file.
     ///
     /// # Errors
-    /// A file that cannot be opened or is damaged; no line at all; a header without a wanted column, or
-    /// with two of its name; a quotation mark that none closes; a row with a wrong number of fields; a key,
-    /// value or time that is none; a value that is not finite; a negative time; a text key in another
-    /// encoding. Each names the file, and the line and column where there is one.
+    /// A file that cannot be opened or is damaged; no row; a header without a wanted column, or
+    /// with two of its name; a quotation mark that none closes, or one with text behind it; a line of more than 4 MiB; a row
+    /// with a wrong number of fields; a key, value or time that is none; a value that is not finite; a time before 1970 or
+    /// between two counts of its unit; a text in another encoding. Each names the file, and the line and column where there
+    /// is one.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Dataset> {
         self.check()?;
         source::with_file(path.as_ref(), self.member.as_deref(), |bytes, origin| {
@@ -108,53 +122,69 @@ impl DelimitedReader {
     }
 
     fn check(&self) -> Result<()> {
-        let delimiter = &self.format.delimiter;
-        let special: &[u8] = if self.format.quoting { b"\r\n\"" } else { b"\r\n" };
-        if delimiter.is_empty() || delimiter.iter().any(|byte| special.contains(byte)) {
-            let expected = "one byte or more, no line end and no quotation mark";
-            let found = format!("{:?}", String::from_utf8_lossy(delimiter));
-            return Err(Error::config("DelimitedReader::delimiter", expected, found));
-        }
-        Ok(())
+        self.format.check(["DelimitedReader::delimiter", "DelimitedReader::escape"])
     }
 
     fn read_bytes(&self, bytes: &mut Bytes<'_>, origin: &Origin) -> Result<Dataset> {
         let mut blocks = Blocks::new(bytes, origin);
-        let (mut block, mut next) = (Vec::new(), Vec::new());
-        blocks.next(&mut block)?;
+        let mut block = Vec::new();
+        blocks.next(&mut block)?.check(origin, 0)?;
         let (layout, start) = self.layout(&block, origin)?;
         block.drain(..start.bytes);
-        let mut table =
-            Table { reader: self, layout: &layout, origin, lines: start.lines, parts: Vec::new() };
+        let parser = UnmarkedLines { layout: &layout, format: &self.format, encoding: self.encoding };
+        let mut lines = LineReader::new(parser, &layout, origin, start.lines);
         let mut rows = DatasetBuilder::new(&layout);
-        while !block.is_empty() {
-            if self.is_quoted(&block) {
-                let (rest, bytes) = blocks.into_rest();
-                table
-                    .read_records(&mut Cursor::new(block).chain(Cursor::new(rest)).chain(bytes), &mut rows)?;
-                break;
-            }
-            let (more, read) = rayon::join(|| blocks.next(&mut next), || table.read_lines(&block, &mut rows));
-            read.and(more)?;
-            std::mem::swap(&mut block, &mut next);
+        lines.read(&mut blocks, &mut block, &mut rows, |text| !self.format.is_marked(text))?;
+        let n_lines = lines.n_lines;
+        if !block.is_empty() {
+            let (rest, bytes) = blocks.into_rest();
+            let rest = Cursor::new(block).chain(Cursor::new(rest)).chain(bytes);
+            self.read_records(Records::new(rest, &self.format, n_lines, origin), &layout, &mut rows)?;
         }
-        rows.finish()
+        rows.finish(origin.location())
     }
 
-    /// Whether a quotation mark in this text has a meaning.
-    fn is_quoted(&self, text: &[u8]) -> bool {
-        self.format.quoting && self.format.delimiter.len() == 1 && text.contains(&b'"')
+    /// Reads any text, record by record.
+    fn read_records(
+        &self,
+        mut records: Records<impl Read>,
+        layout: &Layout,
+        rows: &mut DatasetBuilder,
+    ) -> Result<()> {
+        const RECORDS_AT_ONCE: usize = 1 << 16;
+        let (mut record, mut some, mut more) = (Record::default(), Rows::new(layout), true);
+        while more {
+            some.clear();
+            for _ in 0..RECORDS_AT_ONCE {
+                more = records.next(&mut record)?;
+                if !more {
+                    break;
+                }
+                self.read_record(&record, layout, &mut some)
+                    .map_err(|problem| problem.at(records.place(&record), layout))?;
+            }
+            rows.append(std::iter::once(&some))?;
+        }
+        Ok(())
+    }
+
+    fn read_record(&self, record: &Record, layout: &Layout, rows: &mut Rows) -> Result<(), Problem> {
+        if record.len() != layout.roles.len() {
+            return Err(Problem::Width(record.len()));
+        }
+        let field = |_, index| self.encoding.decode(record.field(index)).map(Some);
+        Ok(fields::push_row(layout, field, rows)?)
     }
 
     /// Finds the columns, and where the data begins, from the first record.
-    fn layout(&self, mut block: &[u8], origin: &Origin) -> Result<(Layout, Start)> {
+    fn layout(&self, block: &[u8], origin: &Origin) -> Result<(Layout, Start)> {
         let mut first = Record::default();
-        let mut records = Records::new(&mut block, &self.format, 0, origin);
+        let mut records = Records::new(block, &self.format, 0, origin);
         if !records.next(&mut first)? {
             let expected = if self.header { "a header line" } else { "at least one row" };
             return Err(Error::input(origin.location().line(1), expected, "the end of the file"));
         }
-        let place = origin.location().line(first.line);
+        let place = records.place(&first);
         if !self.header {
             return Ok((self.columns.resolve(None, first.len(), &place)?, Start::default()));
         }
@@ -165,63 +195,5 @@ impl DelimitedReader {
             })
             .collect::<Result<Vec<String>>>()?;
         Ok((self.columns.resolve(Some(&names), names.len(), &place)?, records.consumed()))
-    }
-}
-
-/// A table on its way from text to rows.
-struct Table<'a> {
-    reader: &'a DelimitedReader,
-    layout: &'a Layout,
-    origin: &'a Origin,
-    /// The number of lines read.
-    lines: u64,
-    /// Kept from one block to the next, for its memory.
-    parts: Vec<Part>,
-}
-
-impl Table<'_> {
-    /// Reads whole lines without quotation marks.
-    fn read_lines(&mut self, text: &[u8], rows: &mut DatasetBuilder) -> Result<()> {
-        let DelimitedReader { format, encoding, .. } = self.reader;
-        let parser = LineParser { layout: self.layout, delimiter: &format.delimiter, encoding: *encoding };
-        parser.parse(text, &mut self.parts);
-        for part in &mut self.parts {
-            self.lines += part.n_lines;
-            if let Some(problem) = part.problem.take() {
-                return Err(problem.at(self.origin.location().line(self.lines), self.layout));
-            }
-        }
-        rows.append(self.parts.iter().map(|part| &part.rows))
-    }
-
-    /// Reads any text, record by record.
-    fn read_records(&self, text: &mut Bytes<'_>, rows: &mut DatasetBuilder) -> Result<()> {
-        const RECORDS_AT_ONCE: usize = 1 << 16;
-        let mut records = Records::new(text, &self.reader.format, self.lines, self.origin);
-        let (mut record, mut some) = (Record::default(), Rows::new(self.layout));
-        loop {
-            some.clear();
-            let mut more = true;
-            for _ in 0..RECORDS_AT_ONCE {
-                more = records.next(&mut record)?;
-                if !more {
-                    break;
-                }
-                self.read_record(&record, &mut some)
-                    .map_err(|problem| problem.at(self.origin.location().line(record.line), self.layout))?;
-            }
-            rows.append(std::iter::once(&some))?;
-            if !more {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read_record(&self, record: &Record, rows: &mut Rows) -> Result<(), Problem> {
-        if record.len() != self.layout.roles.len() {
-            return Err(Problem::Width(record.len()));
-        }
-        fields::push_row(self.layout, self.reader.encoding, |index| record.field(index), rows)
-            .map_err(|(role, mismatch)| Problem::Field(role, mismatch))
     }
 }

@@ -1,0 +1,119 @@
+use rayon::prelude::*;
+
+use super::blocks::{Blocks, chunks};
+use crate::data::column_map::{Layout, Role};
+use crate::data::fields::Mismatch;
+use crate::data::rows::{DatasetBuilder, Rows};
+use crate::data::source::Origin;
+use crate::error::{Error, Location, Result};
+
+/// Reads the rows of lines.
+pub(in crate::data) trait LineParser: Send + Sync {
+    /// Reads whole lines, each with its end, into a part that is empty, up to the first bad one.
+    fn parse(&self, text: &[u8], part: &mut Part);
+}
+
+/// The rows of some lines, up to the first bad one.
+#[derive(Debug)]
+pub(in crate::data) struct Part {
+    pub(in crate::data) rows: Rows,
+    /// How many lines were read, the bad one among them.
+    pub(in crate::data) n_lines: u64,
+    pub(in crate::data) problem: Option<Problem>,
+}
+
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(in crate::data) enum Problem {
+    /// Another number of fields.
+    Width(usize),
+    /// The line as a whole.
+    Line(Mismatch),
+    Field(Role, Mismatch),
+    /// The field of this number, counted from 1.
+    Number(usize, Mismatch),
+}
+
+impl From<(Role, Mismatch)> for Problem {
+    fn from((role, mismatch): (Role, Mismatch)) -> Self {
+        Self::Field(role, mismatch)
+    }
+}
+
+impl Problem {
+    /// The error of the row at `place`.
+    pub(in crate::data) fn at(self, place: Location, layout: &Layout) -> Error {
+        match self {
+            Self::Width(found) => {
+                Error::input(place, format!("{} fields", layout.roles.len()), found.to_string())
+            }
+            Self::Line(mismatch) => mismatch.at(place),
+            Self::Field(role, mismatch) => mismatch.at(place.column(layout.column(role))),
+            Self::Number(number, mismatch) => mismatch.at(place.column(number.to_string())),
+        }
+    }
+}
+
+/// Lines are given to the threads in parts of about this many bytes.
+const PART_LEN: usize = 256 << 10;
+
+/// Reads the lines of a text block by block, each block on all threads while the next one is read.
+pub(in crate::data) struct LineReader<'a, P> {
+    pub(in crate::data) parser: P,
+    pub(in crate::data) layout: &'a Layout,
+    pub(in crate::data) origin: &'a Origin,
+    /// The number of lines read.
+    pub(in crate::data) n_lines: u64,
+    /// Kept from one block to the next, for its memory.
+    pub(in crate::data) parts: Vec<Part>,
+}
+
+impl<'a, P: LineParser> LineReader<'a, P> {
+    /// A reader of what stands behind so many lines.
+    pub(in crate::data) fn new(parser: P, layout: &'a Layout, origin: &'a Origin, n_lines: u64) -> Self {
+        Self { parser, layout, origin, n_lines, parts: Vec::new() }
+    }
+
+    /// Reads `block`, and all that follows as long as `is_plain` says so of a block; leaves the block that is not, or
+    /// nothing, in `block`.
+    pub(in crate::data) fn read(
+        &mut self,
+        blocks: &mut Blocks<'_>,
+        block: &mut Vec<u8>,
+        rows: &mut DatasetBuilder,
+        is_plain: impl Fn(&[u8]) -> bool,
+    ) -> Result<()> {
+        let mut next = Vec::new();
+        if block.is_empty() {
+            blocks.next(block)?.check(self.origin, self.n_lines)?;
+        }
+        while !block.is_empty() && is_plain(block) {
+            let (more, read) = rayon::join(|| blocks.next(&mut next), || self.read_block(block, rows));
+            // What is wrong comes in the order of the lines.
+            read?;
+            more?.check(self.origin, self.n_lines)?;
+            std::mem::swap(block, &mut next);
+        }
+        Ok(())
+    }
+
+    fn read_block(&mut self, text: &[u8], rows: &mut DatasetBuilder) -> Result<()> {
+        let texts: Vec<&[u8]> = chunks(text, PART_LEN).collect();
+        self.parts.truncate(texts.len());
+        let empty = || Part { rows: Rows::new(self.layout), n_lines: 0, problem: None };
+        self.parts.resize_with(texts.len(), empty);
+        let parser = &self.parser;
+        texts.into_par_iter().zip(&mut self.parts).for_each(|(text, part)| {
+            part.rows.clear();
+            part.n_lines = 0;
+            parser.parse(text, part);
+        });
+        for part in &mut self.parts {
+            self.n_lines += part.n_lines;
+            if let Some(problem) = part.problem.take() {
+                return Err(problem.at(self.origin.location().line(self.n_lines), self.layout));
+            }
+        }
+        rows.append(self.parts.iter().map(|part| &part.rows))
+    }
+}

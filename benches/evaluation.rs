@@ -35,9 +35,10 @@ fn interactions(per_user: usize, rng: &mut Rng) -> Interactions {
 /// 6,000 questions against 3,500 items, 200 candidates each.
 fn evaluation(criterion: &mut Criterion) {
     let mut rng = Rng::new(1);
-    let train = interactions(95, &mut rng);
-    let held_out = HeldOut::validation(&train, &interactions(1, &mut rng)).expect("the parts fit");
-    let popularity = PopularityRecaller::fit(&train);
+    let [train, validation, test] = [95, 1, 1].map(|per_user| interactions(per_user, &mut rng));
+    let split = Split { train, validation, test, dropped: None };
+    let held_out = HeldOut::validation(&split).expect("the parts fit");
+    let popularity = PopularityRecaller::fit(&split.train);
     criterion.bench_function("evaluate popularity, 6,000 users, k 200", |bencher| {
         bencher.iter(|| evaluate(&popularity, &held_out, &[10, 100, 200]));
     });

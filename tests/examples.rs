@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An example that `cargo test` has built beside this test.
 fn example(name: &str) -> Command {
@@ -138,6 +138,13 @@ fn sasrec_on_a_file_of_sequences() {
         succeed(sasrec(folder.path(), &[&args[..], options].concat()));
         let report = report(folder.path());
         assert_eq!((&report["protocol"], &report["dataset"]["items"]), (&"p1".into(), &40.into()));
+        // Every ninth of 399 users has two rows.
+        let dropped = json!({ "number": 88, "of": 2_388, "reason": "users with fewer than 3 rows" });
+        assert_eq!(report["dropped_rows"], dropped);
+        assert_eq!(
+            (&report["users_without_history"], &report["users_without_answer"]),
+            (&0.into(), &0.into())
+        );
         let metric = |part: &str| report[part]["recall@10"]["value"].as_f64().unwrap();
         assert!(metric("metrics") > 2.0 * metric("baseline"), "{options:?}: {}", metric("metrics"));
     }

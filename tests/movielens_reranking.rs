@@ -50,22 +50,23 @@ fn fusion(train: &Interactions, method: FusionMethod) -> Fusion {
 #[test]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn fusion_is_not_worse_than_its_best_channel() {
-    let (_, Split { train, validation, test, .. }) = p2();
-    let on_validation = HeldOut::validation(&train, &validation).unwrap();
-    let on_test = HeldOut::test(&train, &validation, &test).unwrap();
+    let (_, split) = p2();
+    let on_validation = HeldOut::validation(&split).unwrap();
+    let on_test = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let ks = [10, 100, 200];
     let print = |name: &str, evaluation: &Evaluation| {
         let recalls = ks.map(|k| format!("{:.4}", evaluation.mean(RECALL, k).unwrap()));
         println!("{name:<40} recall@10/100/200 {}", recalls.join(" / "));
     };
     let mut singles = Vec::new();
-    for (name, recaller) in channels(&train) {
+    for (name, recaller) in channels(train) {
         let evaluation = evaluate(recaller.as_ref(), &on_test, &ks).unwrap();
         print(name, &evaluation);
         singles.push(evaluation);
     }
     for method in [FusionMethod::default(), FusionMethod::MinMax] {
-        let equal = fusion(&train, method);
+        let equal = fusion(train, method);
         print(&format!("{method:?}, equal weights"), &evaluate(&equal, &on_test, &ks).unwrap());
         let fitted = FusionWeightsConfig { ks: vec![100], ..FusionWeightsConfig::default() };
         let fitted = fitted.fit(equal, &on_validation).unwrap();
@@ -144,10 +145,11 @@ fn multi_hot(genres: &ItemFeatures) -> ItemVectors {
 #[test]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn diversity_costs_little_recall() {
-    let (data, Split { train, validation, test, .. }) = p2();
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (data, split) = p2();
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let genres = ItemFeatures::genres(data.item_table().unwrap());
-    let (by_genre, by_audience) = (multi_hot(&genres), audiences(&train));
+    let (by_genre, by_audience) = (multi_hot(&genres), audiences(train));
     let calibration = CalibrationConfig { lambda: 0.5, ..CalibrationConfig::default() };
     let mut rerankers: Vec<(String, Arc<dyn Reranker>)> = vec![("as recalled".into(), Arc::new(AsItIs))];
     for lambda in [0.9, 0.8, 0.7, 0.5] {
@@ -162,10 +164,10 @@ fn diversity_costs_little_recall() {
     }
     rerankers.push(("calibration 0.5".into(), Arc::new(Calibration::new(calibration, genres).unwrap())));
     for gamma in [0.1, 0.2] {
-        let debias = PopularityDebias::fit(&train, gamma).unwrap();
+        let debias = PopularityDebias::fit(train, gamma).unwrap();
         rerankers.push((format!("debias {gamma}"), Arc::new(debias)));
     }
-    let recaller: Arc<dyn Recaller> = Arc::new(fusion(&train, FusionMethod::MinMax));
+    let recaller: Arc<dyn Recaller> = Arc::new(fusion(train, FusionMethod::MinMax));
     let mut measured = Vec::new();
     for (name, reranker) in &rerankers {
         let reranked =

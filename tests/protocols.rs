@@ -41,9 +41,10 @@ fn pessimistic_recall_at_k(scores: &[f32], held_out: &HeldOut, k: usize) -> f64 
 #[test]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn popularity_on_movielens_1m() {
-    let (table, Split { train, validation, test, .. }) = p2();
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
-    let popularity = PopularityRecaller::fit(&train);
+    let (table, split) = p2();
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
+    let popularity = PopularityRecaller::fit(train);
     let evaluation = evaluate(&popularity, &held_out, &[10, 100, 200]).unwrap();
     let experiment = Experiment {
         protocol: "P2: rating ≥ 4, users with ≥ 5 positives, the last one held out".into(),
@@ -95,8 +96,9 @@ fn recall_at_200(
 #[test]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn item_channels_on_movielens_1m() {
-    let (table, Split { train, validation, test, .. }) = p2();
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (table, split) = p2();
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let measure = |model: &str, recaller: &dyn Recaller| recall_at_200(&table, &held_out, model, 1, recaller);
     let cosine = ItemKnnConfig {
         n_neighbours: table.n_items(),
@@ -105,17 +107,17 @@ fn item_channels_on_movielens_1m() {
         shrinkage: 0.0,
         half_life: None,
     };
-    let cosine = measure("item-CF, plain cosine", &ItemKnnRecaller::fit(&train, &cosine).unwrap());
-    let item_knn = measure("item-CF", &ItemKnnRecaller::fit(&train, &ItemKnnConfig::default()).unwrap());
-    let co_visitation = CoVisitationRecaller::fit(&train, &CoVisitationConfig::default()).unwrap();
+    let cosine = measure("item-CF, plain cosine", &ItemKnnRecaller::fit(train, &cosine).unwrap());
+    let item_knn = measure("item-CF", &ItemKnnRecaller::fit(train, &ItemKnnConfig::default()).unwrap());
+    let co_visitation = CoVisitationRecaller::fit(train, &CoVisitationConfig::default()).unwrap();
     let co_visitation = measure("co-visitation", &co_visitation);
-    let session_knn = SessionKnnRecaller::fit(&train, &SessionKnnConfig::default()).unwrap();
+    let session_knn = SessionKnnRecaller::fit(train, &SessionKnnConfig::default()).unwrap();
     let session_knn = measure("session kNN", &session_knn);
     let steck =
         EaseConfig { l2: 600.0, n_neighbours: table.n_items(), half_life: None, ..EaseConfig::default() };
-    let steck = measure("EASE, λ 600, as published", &EaseRecaller::fit(&train, &steck).unwrap());
-    let ease = measure("EASE", &EaseRecaller::fit(&train, &EaseConfig::default()).unwrap());
-    let slim = measure("SLIM", &SlimRecaller::fit(&train, &SlimConfig::default()).unwrap());
+    let steck = measure("EASE, λ 600, as published", &EaseRecaller::fit(train, &steck).unwrap());
+    let ease = measure("EASE", &EaseRecaller::fit(train, &EaseConfig::default()).unwrap());
+    let slim = measure("SLIM", &SlimRecaller::fit(train, &SlimConfig::default()).unwrap());
     // What another implementation measured of the same model.
     for (model, found, expected) in [("plain cosine", cosine, 0.4340), ("EASE, λ 600", steck, 0.5902)] {
         assert!((found - expected).abs() <= 0.001, "{model}: {found}, measured elsewhere {expected}");
@@ -137,14 +139,15 @@ fn item_channels_on_movielens_1m() {
 fn simple_channels_on_movielens_1m() {
     let data = p2_data();
     let (films, table) = (data.item_table().unwrap(), data.interactions());
-    let Split { train, validation, test, .. } = Split::leave_one_out(table);
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let split = Split::leave_one_out(table);
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let measure = |model: &str, recaller: &dyn Recaller| recall_at_200(table, &held_out, model, 1, recaller);
-    let popularity = measure("popularity", &PopularityRecaller::fit(&train));
-    let recent = PopularityRecaller::fit_recent(&train, 300.0 * 86_400.0).unwrap();
+    let popularity = measure("popularity", &PopularityRecaller::fit(train));
+    let recent = PopularityRecaller::fit_recent(train, 300.0 * 86_400.0).unwrap();
     let recent = measure("popularity, half-life 300 days", &recent);
     let genres = FavouriteGenresConfig::default();
-    let genres = FavouriteGenresRecaller::fit(&train, ItemFeatures::genres(films), &genres).unwrap();
+    let genres = FavouriteGenresRecaller::fit(train, ItemFeatures::genres(films), &genres).unwrap();
     let genres = measure("favourite genres", &genres);
     let words = ItemFeatures::words(&item_texts(films));
     let content = measure("content", &ContentRecaller::fit(&words, &ContentConfig::default()).unwrap());
@@ -164,11 +167,12 @@ fn neu_mf_on_movielens_1m() {
     use recsys::samplers::{RankingNegatives, UniformSampler};
     use recsys::training::{RankingBatches, RankingConfig, Trainer, TrainingConfig};
 
-    let (table, Split { train, validation, test, .. }) = p2();
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (table, split) = p2();
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let (n_users, n_items) = (table.n_users(), table.n_items());
     let sampler = UniformSampler::new(n_items).unwrap();
-    let negatives = RankingNegatives::new(&train, 4).unwrap().draw(&train, &[], &sampler, 1).unwrap();
+    let negatives = RankingNegatives::new(train, 4).unwrap().draw(train, &[], &sampler, 1).unwrap();
     let space = FeatureSpace::default().with_field("user", n_users + 1).unwrap();
     let space = space.with_field("item", n_items).unwrap();
     let rows = |pairs: &mut dyn Iterator<Item = (usize, usize, f32)>| {
@@ -197,13 +201,14 @@ fn neu_mf_on_movielens_1m() {
 #[test]
 #[ignore = "needs MovieLens 1M: set RECSYS_DATA_DIR and pass --include-ignored"]
 fn factorizations_on_movielens_1m() {
-    let (table, Split { train, validation, test, .. }) = p2();
-    let held_out = HeldOut::test(&train, &validation, &test).unwrap();
+    let (table, split) = p2();
+    let held_out = HeldOut::test(&split).unwrap();
+    let train = &split.train;
     let (ials, bpr) = (IalsConfig::default(), BprMfConfig::default());
-    let fitted = Ials::fit(&train, &ials).unwrap();
+    let fitted = Ials::fit(train, &ials).unwrap();
     let recall = recall_at_200(&table, &held_out, "iALS", ials.seed, &fitted);
     assert!(recall >= 0.60, "{recall}; implicit, 64 factors: 0.5966");
-    let fitted = BprMf::fit(&train, &bpr).unwrap();
+    let fitted = BprMf::fit(train, &bpr).unwrap();
     let recall = recall_at_200(&table, &held_out, "BPR-MF", bpr.seed, &fitted);
     assert!(recall >= 0.50, "{recall}; popularity: 0.3545");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use recsys::data::ItemTable;
-use recsys::metrics::{Evaluation, Experiment, HeldOut, RankingMetric, Report, evaluate};
+use recsys::metrics::{DroppedRows, Evaluation, Experiment, HeldOut, RankingMetric, Report, evaluate};
 use recsys::models::recall::{EmbeddingRecaller, PopularityRecaller};
 use recsys::persistence::{BundledModel, EmbeddingBundle};
 use recsys::prelude::*;
@@ -127,6 +127,7 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         return Err(format!("--map: a map needs at least {at_least} items; the data have {n_items}").into());
     }
 
+    let held_out = HeldOut::test(&data.split)?;
     let training = Instant::now();
     let (bundle, history, training_config) = match &args.load {
         Some(folder) => {
@@ -171,7 +172,6 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
         println!("Saved the model to {}.\n", folder.display());
     }
 
-    let held_out = HeldOut::test(&data.split.train, &data.split.validation, &data.split.test)?;
     let popularity = bundle.popularity.clone();
     let recaller = bundle.into_recaller()?;
     let evaluating = Instant::now();
@@ -211,6 +211,9 @@ fn try_run<E: Example>(example: &E) -> Result<(), Box<dyn Error>> {
             "dataset": data.facts,
             "config": { "model": E::settings(model), "training": training_config },
             "seed": args.seed,
+            "dropped_rows": measured.dropped(),
+            "users_without_history": measured.users_without_history(),
+            "users_without_answer": measured.users_without_answer(),
             "metrics": serde_json::to_value(&report)?["metrics"],
             "baseline": peer_metrics["popularity"],
             "peers": peer_metrics,
@@ -250,7 +253,7 @@ pub fn fit<M: EmbeddingModel + Trainable<Batch = RetrievalBatch>>(
     batches: &RetrievalBatches,
     config: TrainingConfig,
 ) -> Result<Fitted<M>> {
-    let validation = HeldOut::validation(&data.split.train, &data.split.validation)?;
+    let validation = HeldOut::validation(&data.split)?;
     let popularity = PopularityRecaller::fit(&data.split.train);
     let k = data.protocol.monitored();
     let mine = |model: &M, epoch| batches.mine(model, epoch);
@@ -280,11 +283,15 @@ pub fn print_facts(data: &Prepared, read: Duration) {
         _ => "the last but one of each user",
     };
     println!(
-        "  train {}, validation {} ({of_validation}), test {} (the last of each user)\n",
+        "  train {}, validation {} ({of_validation}), test {} (the last of each user)",
         split.train.len(),
         split.validation.len(),
         split.test.len()
     );
+    if let Some(dropped) = DroppedRows::of(split) {
+        println!("  dropped: {dropped}");
+    }
+    println!();
 }
 
 fn index(model: &impl EmbeddingModel) -> Result<Box<dyn VectorIndex>> {

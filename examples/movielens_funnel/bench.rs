@@ -24,15 +24,19 @@ impl Bench {
     pub fn new(args: Args) -> Result<Self, Box<dyn Error>> {
         let device = args.device.device()?;
         let data = args.data.prepare(None, args.seed)?;
-        let Split { train, validation, test, .. } = &data.split;
         let (learn, tune) = match data.protocol {
             Protocol::P5 => {
-                let (learn, tune) = HeldOut::next_items(train, validation)?.split_last();
+                let (learn, tune) = HeldOut::next_items(&data.split)?.split_last();
+                if learn.users().is_empty() {
+                    return Err(
+                        "the ranking fold: expected two rows of a user or more, found one of each".into()
+                    );
+                }
                 (Some(learn), tune)
             }
-            _ => (None, HeldOut::validation(train, validation)?),
+            _ => (None, HeldOut::validation(&data.split)?),
         };
-        let test = HeldOut::test(train, validation, test)?;
+        let test = HeldOut::test(&data.split)?;
         Ok(Self { args, device, data, learn, tune, test })
     }
 

@@ -58,9 +58,7 @@ pub struct Lessons {
 impl Lessons {
     /// Examples of the questions `learn`, and of those that settings are chosen by, with what `fusion` answers to them.
     pub fn new(bench: &Bench, fusion: &Fusion, learn: &HeldOut) -> Result<Self> {
-        let Split { train, validation, .. } = &bench.data.split;
-        let known = train.iter().chain(validation.iter());
-        let known = Interactions::from_rows(train.n_users(), train.n_items(), known)?;
+        let known = bench.data.split.train_and_validation();
         let config = RankingExamplesConfig { seed: bench.args.seed, ..RankingExamplesConfig::default() };
         let [of_learn, of_tune] =
             [learn, &bench.tune].map(|questions| config.draw(fusion, questions, &known));

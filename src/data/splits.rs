@@ -1,5 +1,7 @@
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use super::Interactions;
 use super::sequences::time_order;
 use crate::error::{Error, Location, Result};
@@ -55,10 +57,23 @@ pub enum DropReason {
     },
 }
 
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::TooFewRows { needed } = self;
+        write!(f, "users with fewer than {needed} rows")
+    }
+}
+
+impl Serialize for DropReason {
+    /// As the text of a report.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DropReason::TooFewRows { needed } = self.reason;
-        write!(f, "{} rows of users with fewer than {needed} rows", self.interactions.len())
+        write!(f, "{} rows of {}", self.interactions.len(), self.reason)
     }
 }
 

@@ -48,7 +48,7 @@ pub struct AblatedChannel {
 ///         Channel::new(ChannelConfig::new("item_knn", 50), knn),
 ///     ],
 /// )?;
-/// let ablation = ablate(&fusion, &HeldOut::validation(&split.train, &split.validation)?, &[10], 1)?;
+/// let ablation = ablate(&fusion, &HeldOut::validation(&split)?, &[10], 1)?;
 /// let adds = ablation.channel("item_knn").and_then(|knn| knn.metric("recall@10"));
 /// assert!(adds.is_some_and(|recall| recall.difference.interval.is_some()));
 /// println!("{ablation}");

@@ -1,7 +1,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ItemId, UserId};
 use crate::metrics::beyond_accuracy::catalog_coverage;
-use crate::metrics::held_out::HeldOut;
+use crate::metrics::held_out::{DroppedRows, HeldOut};
 use crate::metrics::ranking::{Hits, RankingMetric};
 use crate::metrics::report::{ComparisonReport, Experiment, Report};
 use crate::metrics::significance::{Estimate, compare_means, estimate_means};
@@ -16,7 +16,8 @@ const BLOCK: usize = 512;
 /// at the cut-offs `ks`.
 ///
 /// Every answer is checked first: a candidate that the query's filter does not admit, that comes twice,
-/// that is out of order or not finite, or one too many, is an error and not a wrong number.
+/// that is out of order or not finite, or one too many, is an error and not a wrong number. An answer without
+/// candidates counts as 0; how many there were, and how many users without a history were asked, is counted.
 ///
 /// ```
 /// use recsys::metrics::{Experiment, HeldOut, RankingMetric, DatasetFacts, evaluate};
@@ -26,7 +27,8 @@ const BLOCK: usize = 512;
 /// let row = |user, item| Interaction { user: UserId(user), item: ItemId(item), value: 1.0, timestamp: 0 };
 /// let train = Interactions::from_rows(2, 3, [row(0, 2), row(1, 2), row(1, 0)])?;
 /// let test = Interactions::from_rows(2, 3, [row(0, 0), row(1, 1)])?;
-/// let held_out = HeldOut::validation(&train, &test)?;
+/// let validation = Interactions::from_rows(2, 3, [])?;
+/// let held_out = HeldOut::test(&Split { train: train.clone(), validation, test, dropped: None })?;
 /// let popularity = PopularityRecaller::fit(&train);
 ///
 /// let evaluation = evaluate(&popularity, &held_out, &[1])?;
@@ -44,16 +46,19 @@ const BLOCK: usize = 512;
 /// ```
 ///
 /// # Errors
-/// No cut-off or a cut-off of 0, a recaller that fails, or an answer that is not what a [`Recaller`]
-/// promises ([`ErrorKind::InvalidAnswer`]).
+/// Nobody to ask, no cut-off or a cut-off of 0, a recaller that fails, or an answer that is not what a
+/// [`Recaller`] promises ([`ErrorKind::InvalidAnswer`]).
 pub fn evaluate(recaller: &dyn Recaller, held_out: &HeldOut, ks: &[usize]) -> Result<Evaluation> {
+    held_out.check_some()?;
     let conditions = Conditions {
         split: held_out.split().into(),
         candidates: format!("full, {} items", thousands(held_out.n_items())),
         masked: format!("{}, never a target", held_out.masked()),
+        dropped: held_out.dropped(),
     };
     let mut evaluation = Evaluation::new(conditions, held_out.n_items(), ks)?;
     let k = evaluation.ks.last().copied().unwrap_or(0);
+    let mut without_answer = 0;
     for block in held_out.users().chunks(BLOCK) {
         let queries: Vec<Query<'_>> = block.iter().map(|user| user.query()).collect();
         let answers = recaller.recall_batch(&queries, k)?;
@@ -66,8 +71,10 @@ pub fn evaluate(recaller: &dyn Recaller, held_out: &HeldOut, ks: &[usize]) -> Re
         for ((user, query), answer) in block.iter().zip(&queries).zip(answers) {
             let ranked = checked_answer(user.user, query, k, held_out.n_items(), &answer)?;
             evaluation.record(user.user, &ranked, &user.relevant);
+            without_answer += usize::from(ranked.is_empty());
         }
     }
+    evaluation.asked = Some(Asked { without_history: held_out.users_without_history(), without_answer });
     Ok(evaluation)
 }
 
@@ -114,6 +121,14 @@ pub(super) struct Conditions {
     pub(super) split: String,
     pub(super) candidates: String,
     pub(super) masked: String,
+    pub(super) dropped: Option<DroppedRows>,
+}
+
+/// Users to whom a recaller owes nothing, or gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Asked {
+    without_history: usize,
+    without_answer: usize,
 }
 
 /// What [`evaluate`] measured: every metric for every user, and what was recommended how often. Or what
@@ -131,6 +146,8 @@ pub struct Evaluation {
     one_relevant: bool,
     /// For each cut-off, how often each item was recommended; nothing without a catalogue.
     counts: Vec<Vec<u64>>,
+    /// Nothing where the rows of each user were ranked.
+    asked: Option<Asked>,
 }
 
 impl Evaluation {
@@ -153,6 +170,7 @@ impl Evaluation {
             users: Vec::new(),
             columns: vec![Vec::new(); RankingMetric::ALL.len() * ks.len()],
             counts: if n_items > 0 { vec![vec![0; n_items]; ks.len()] } else { Vec::new() },
+            asked: None,
             ks,
         })
     }
@@ -172,6 +190,18 @@ impl Evaluation {
     /// The users asked, in the order of the values.
     pub fn users(&self) -> &[UserId] {
         &self.users
+    }
+
+    /// The users who were asked for without a history, such as those who came after the training; `None` where the
+    /// rows of each user were ranked, which have none.
+    pub fn users_without_history(&self) -> Option<usize> {
+        self.asked.map(|asked| asked.without_history)
+    }
+
+    /// The users who got no candidate at all, and count as 0 in every metric; `None` where the rows of each user were
+    /// ranked.
+    pub fn users_without_answer(&self) -> Option<usize> {
+        self.asked.map(|asked| asked.without_answer)
     }
 
     /// The cut-offs, ascending.
@@ -226,7 +256,9 @@ impl Evaluation {
             self.columns.iter().zip(&other.columns).map(|(a, b)| (a.as_slice(), b.as_slice())).collect();
         let names = keys(&self.ks).map(|(metric, k)| format!("{metric}@{k}"));
         let metrics = names.zip(compare_means(&pairs, seed)?).collect();
-        Ok(ComparisonReport::new([name, other_name], self.users.len(), self.one_relevant, metrics))
+        let report = ComparisonReport::new([name, other_name], self.users.len(), self.one_relevant, metrics);
+        let without_answer = self.users_without_answer().zip(other.users_without_answer());
+        Ok(report.with_users_without_answer(without_answer.map(|(a, b)| [a, b])))
     }
 
     /// Whether every user has exactly one relevant item, as after leave-one-out. Then hit rate is recall,
@@ -254,6 +286,11 @@ impl Evaluation {
     pub fn masked(&self) -> &str {
         &self.conditions.masked
     }
+
+    /// The rows that the split left out, as [`HeldOut::dropped`].
+    pub fn dropped(&self) -> Option<DroppedRows> {
+        self.conditions.dropped
+    }
 }
 
 /// The columns of an evaluation.
@@ -265,7 +302,10 @@ fn keys(ks: &[usize]) -> impl Iterator<Item = (RankingMetric, usize)> + '_ {
 mod tests {
     use proptest::prelude::*;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::data::DropReason;
     use crate::metrics::held_out::HeldOutUser;
     use crate::metrics::report::DatasetFacts;
 
@@ -283,6 +323,16 @@ mod tests {
     impl Scripted {
         fn new(score: fn(u32, u32) -> f32) -> Self {
             Self { score, accident: |_| () }
+        }
+    }
+
+    /// Has no answer for a user without a history.
+    #[derive(Debug)]
+    struct OnlyKnown(Scripted);
+
+    impl Recaller for OnlyKnown {
+        fn recall(&self, query: &Query<'_>, k: usize) -> Result<Vec<Candidate>> {
+            if query.history().is_empty() { Ok(Vec::new()) } else { self.0.recall(query, k) }
         }
     }
 
@@ -380,11 +430,10 @@ mod tests {
         for ks in [&[][..], &[5, 0]] {
             assert!(evaluate(&recaller, &held_out(vec![question(0, &[], &[1])]), ks).is_err());
         }
-        let nobody = evaluate(&recaller, &held_out(vec![question(0, &[1], &[])]), &[1]).unwrap();
-        assert_eq!(nobody.mean(RankingMetric::Recall, 1), None);
+        let nobody = evaluate(&recaller, &held_out(vec![question(0, &[1], &[])]), &[1]);
         assert_eq!(
-            nobody.report(experiment()).unwrap_err().to_string(),
-            "input: expected at least one user, found none"
+            nobody.unwrap_err().to_string(),
+            "input: expected at least one user to ask in the part \"test\", found none"
         );
     }
 
@@ -408,6 +457,60 @@ mod tests {
         assert!(text.contains("Candidates: full, 6 items. Masked: items seen, never a target."), "{text}");
         assert!(text.contains("\nrecall@3     0.7500  [0.5000, 1.0000]      2\n"), "{text}");
         assert!(report.to_markdown().contains("\n| recall@3 | 0.7500 | [0.5000, 1.0000] | 2 |\n"));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_counted() {
+        // Three of ten users have no history; the recaller has an answer for those with one.
+        let history = |user: u32| if user < 3 { &[][..] } else { &[2] };
+        let users: Vec<_> = (0..10).map(|user| question(user, history(user), &[0])).collect();
+        let dropped = DroppedRows { number: 600, of: 1_780, reason: DropReason::TooFewRows { needed: 3 } };
+        let held_out = held_out(users).with_dropped(Some(dropped));
+        let strangers_get_nothing = OnlyKnown(Scripted::new(by_id));
+        let known = evaluate(&strangers_get_nothing, &held_out, &[1]).unwrap();
+        let all = evaluate(&Scripted::new(by_id), &held_out, &[1]).unwrap();
+        assert_eq!((known.users_without_history(), known.users_without_answer()), (Some(3), Some(3)));
+        assert_eq!((all.users_without_history(), all.users_without_answer()), (Some(3), Some(0)));
+        assert_eq!((known.dropped(), known.mean(RankingMetric::Recall, 1)), (Some(dropped), Some(0.7)));
+
+        let report = known.report(experiment()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["users_without_history"], &json["users_without_answer"]), (&3.into(), &3.into()));
+        let reason = "users with fewer than 3 rows";
+        assert_eq!(json["dropped_rows"], json!({ "number": 600, "of": 1_780, "reason": reason }));
+        for text in [report.to_string(), report.to_markdown()] {
+            assert!(
+                text.contains(
+                    "Split: test. Dropped by the split: 600 of 1,780 rows, of users with fewer than 3 rows. Candidates: "
+                ),
+                "{text}"
+            );
+            let counted = " 3 of 10 users have no history; 3 got no answer and count as 0. ";
+            assert!(text.contains(counted), "{text}");
+        }
+        let text = all.report(experiment()).unwrap().to_string();
+        assert!(text.contains(" 3 of 10 users have no history. One relevant"), "{text}");
+
+        let comparison = all.compare("all", &known, "known", 1).unwrap();
+        assert_eq!(comparison.users_without_answer(), Some([0, 3]));
+        let json = serde_json::to_value(&comparison).unwrap();
+        assert_eq!(json["users_without_answer"], json!({ "a": 0, "b": 3 }));
+        let text = comparison.to_string();
+        assert!(text.contains("Without an answer, which counts as 0: 0 users of all, 3 of known."), "{text}");
+    }
+
+    #[test]
+    fn a_report_of_all_users_says_nothing_of_gaps() {
+        let held_out = held_out(vec![question(0, &[0], &[3]), question(1, &[2], &[0])]);
+        let evaluation = evaluate(&Scripted::new(by_id), &held_out, &[3]).unwrap();
+        let report = evaluation.report(experiment()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["users_without_history"], &json["users_without_answer"]), (&0.into(), &0.into()));
+        assert_eq!(json["dropped_rows"], json!(null));
+        let text = report.to_string();
+        assert!(text.contains("Split: test. Candidates") && !text.contains("of 2 users"), "{text}");
+        let comparison = evaluation.compare("a", &evaluation, "b", 1).unwrap();
+        assert!(!comparison.to_string().contains("Without an answer"), "{comparison}");
     }
 
     #[test]

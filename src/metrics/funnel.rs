@@ -11,8 +11,8 @@ use crate::metrics::beyond_accuracy::{
     catalog_coverage, intra_list_diversity, novelty, recommendation_counts,
 };
 use crate::metrics::funnel_plot::write_svg;
-use crate::metrics::held_out::{HeldOut, HeldOutUser};
-use crate::metrics::report::{interval, number};
+use crate::metrics::held_out::{DroppedRows, HeldOut, HeldOutUser};
+use crate::metrics::report::{dropped_text, gaps_text, interval, number};
 use crate::metrics::significance::{Estimate, estimate_means, percentile};
 use crate::metrics::table::{Table, thousands};
 use crate::pipeline::{Pipeline, Trace};
@@ -25,6 +25,12 @@ pub struct Funnel {
     pub k: usize,
     /// The users who were asked for.
     pub n_users: usize,
+    /// Those of them without a history.
+    pub users_without_history: usize,
+    /// Those to whom nothing was shown, and who count as 0.
+    pub users_without_answer: usize,
+    /// The rows that the split left out, if there are any.
+    pub dropped_rows: Option<DroppedRows>,
     /// Every stage, recall first.
     pub stages: Vec<FunnelStage>,
     /// The users by how much is known of them, those with the shortest histories first.
@@ -142,8 +148,16 @@ pub fn evaluate_funnel(pipeline: &Pipeline, held_out: &HeldOut, k: usize, seed: 
         let list = last.first[..k.min(last.n_kept)].to_vec();
         Some(Shown { n_known: user.history.len(), recall: last.recall, list })
     });
-    let segments = segments(shown.collect(), &popularity, seed)?;
-    Ok(Funnel { k, n_users: users.len(), stages, segments })
+    let shown: Vec<Shown> = shown.collect();
+    Ok(Funnel {
+        k,
+        n_users: users.len(),
+        users_without_history: held_out.users_without_history(),
+        users_without_answer: shown.iter().filter(|user| user.list.is_empty()).count(),
+        dropped_rows: held_out.dropped(),
+        stages,
+        segments: segments(shown, &popularity, seed)?,
+    })
 }
 
 /// How many users have each item in their past.
@@ -300,7 +314,9 @@ impl Funnel {
 
 impl fmt::Display for Funnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} users, k = {}", thousands(self.n_users), self.k)?;
+        let dropped = self.dropped_rows.map(dropped_text).unwrap_or_default();
+        let gaps = gaps_text(self.n_users, self.users_without_history, self.users_without_answer);
+        writeln!(f, "{} users, k = {}.{dropped}{gaps}", thousands(self.n_users), self.k)?;
         self.table().fmt(f)?;
         for FunnelSegment { name, n_users, history: [shortest, longest], recall, coverage, novelty } in
             &self.segments
@@ -380,7 +396,9 @@ mod tests {
             .map(|segment| (segment.name, segment.history, segment.recall.value))
             .collect();
         assert_eq!(segments, [("cold", [0, 0], 0.0), ("warm", [1, 1], 1.0), ("hot", [2, 3], 0.5)]);
+        assert_eq!((funnel.users_without_history, funnel.users_without_answer), (1, 0));
         let text = funnel.to_string();
+        assert!(text.starts_with("4 users, k = 1. 1 of 4 users has no history.\n"), "{text}");
         assert!(
             text.contains("three_first") && text.contains("hot: 2 users with 2 to 3 past items"),
             "{text}"
@@ -388,6 +406,7 @@ mod tests {
         assert!(funnel.to_markdown().contains("| three_first | 1 | 0.5000 |"));
         let json = serde_json::to_value(&funnel).unwrap();
         assert_eq!(json["stages"][1]["n_fallbacks"], 1);
+        assert_eq!((&json["users_without_history"], &json["dropped_rows"]), (&1.into(), &().into()));
         assert!(evaluate_funnel(&pipeline, &held_out, 0, 1).is_err());
 
         // Of the first two of recall, items 0 and 1, the vectors have the cosine 0.6.

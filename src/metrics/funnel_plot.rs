@@ -124,7 +124,15 @@ mod tests {
     #[test]
     fn every_stage_has_its_two_bars() {
         let stages = vec![stage("recall", 0.9, 0.3), stage("din", 0.5, 0.35), stage("mmr", 0.345, 0.345)];
-        let funnel = Funnel { k: 10, n_users: 42, stages, segments: vec![] };
+        let funnel = Funnel {
+            k: 10,
+            n_users: 42,
+            users_without_history: 0,
+            users_without_answer: 0,
+            dropped_rows: None,
+            stages,
+            segments: vec![],
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("funnel.svg");
         funnel.plot_svg(&path).unwrap();

@@ -32,7 +32,7 @@ pub use classification::{Gauc, LOG_LOSS_CLIP, auc, gauc, log_loss};
 pub use classification_report::{ClassificationReport, N_CALIBRATION_BINS};
 pub use evaluate::{Evaluation, evaluate};
 pub use funnel::{Funnel, FunnelSegment, FunnelStage, evaluate_funnel};
-pub use held_out::{HeldOut, HeldOutUser};
+pub use held_out::{DroppedRows, HeldOut, HeldOutUser};
 pub use predictions::Predictions;
 pub use ranking::{Hits, RankingMetric, graded_ndcg_at_k};
 pub use rating::{mae, rmse};

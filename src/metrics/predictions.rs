@@ -130,6 +130,7 @@ impl Predictions<'_> {
                 thousands(n_users - n_ranked)
             ),
             masked: "nothing".into(),
+            dropped: None,
         };
         let mut evaluation = Evaluation::new(conditions, 0, ks)?;
         for rows in of_users().filter(has_positive) {
@@ -455,6 +456,9 @@ mod tests {
             "of each user the rows given, 6 in all; users left out for want of a positive row: 1"
         );
         assert!(ranking.one_relevant());
+        assert_eq!((ranking.users_without_history(), ranking.users_without_answer()), (None, None));
+        let same = ranking.compare("a", &ranking, "b", 1).unwrap();
+        assert_eq!(same.users_without_answer(), None);
         let last = rows.predictions().rank(&[1, 0, 2, 1, 0, 3].map(ItemId), &[1]).unwrap();
         assert_eq!(last.values(RankingMetric::HitRate, 1), Some(&[0.0, 0.0][..]), "item 1 before item 2");
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::data::Interactions;
 use crate::metrics::evaluate::Evaluation;
+use crate::metrics::held_out::DroppedRows;
 use crate::metrics::significance::{Comparison, Estimate};
 use crate::metrics::table::{Table, thousands};
 
@@ -55,15 +56,22 @@ pub struct Experiment {
 }
 
 /// The result of an evaluation with its conditions; prints as a table, serialises to JSON.
+///
+/// Among the conditions is what was left out of the measurement or counts as 0 in it: the rows that the split dropped
+/// (`dropped_rows`), and the users without a history and without an answer (`users_without_history`,
+/// `users_without_answer`). The text tells of them where there are any.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     #[serde(flatten)]
     experiment: Experiment,
     split: String,
+    dropped_rows: Option<DroppedRows>,
     candidates: String,
     masked: String,
     cutoffs: Vec<usize>,
     evaluated_users: usize,
+    users_without_history: Option<usize>,
+    users_without_answer: Option<usize>,
     one_relevant: bool,
     #[serde(serialize_with = "as_map")]
     metrics: Vec<(String, Estimate)>,
@@ -78,10 +86,13 @@ impl Report {
         Self {
             experiment,
             split: evaluation.split().into(),
+            dropped_rows: evaluation.dropped(),
             candidates: evaluation.candidates().into(),
             masked: evaluation.masked().into(),
             cutoffs: evaluation.ks().to_vec(),
             evaluated_users: evaluation.users().len(),
+            users_without_history: evaluation.users_without_history(),
+            users_without_answer: evaluation.users_without_answer(),
             one_relevant: evaluation.one_relevant(),
             metrics,
         }
@@ -112,14 +123,20 @@ impl Report {
         let loss = loss.as_ref().map_or(String::new(), |loss| format!(", {loss}"));
         format!(
             "{model}{loss}, seed {seed}. Protocol: {protocol}. Data: {}; {} users, {} items, {} interactions. \
-             Split: {}. Candidates: {}. Masked: {}.{}",
+             Split: {}.{} Candidates: {}. Masked: {}.{}{}",
             dataset.name,
             thousands(dataset.users),
             thousands(dataset.items),
             thousands(dataset.interactions),
             self.split,
+            self.dropped_rows.map(dropped_text).unwrap_or_default(),
             self.candidates,
             self.masked,
+            gaps_text(
+                self.evaluated_users,
+                self.users_without_history.unwrap_or(0),
+                self.users_without_answer.unwrap_or(0)
+            ),
             if self.one_relevant { ONE_RELEVANT } else { "" }
         )
     }
@@ -140,15 +157,24 @@ impl fmt::Display for Report {
     }
 }
 
-/// Two systems on the same questions; prints as a table, serialises to JSON.
+/// Two systems on the same questions; prints as a table, serialises to JSON. Both say how many users of each system got no
+/// answer and count as 0.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparisonReport {
     a: String,
     b: String,
     evaluated_users: usize,
+    users_without_answer: Option<Sides>,
     one_relevant: bool,
     #[serde(serialize_with = "as_map")]
     metrics: Vec<(String, Comparison)>,
+}
+
+/// A number of each system.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Sides {
+    a: usize,
+    b: usize,
 }
 
 impl ComparisonReport {
@@ -158,7 +184,19 @@ impl ComparisonReport {
         one_relevant: bool,
         metrics: Vec<(String, Comparison)>,
     ) -> Self {
-        Self { a: a.into(), b: b.into(), evaluated_users, one_relevant, metrics }
+        let (a, b) = (a.into(), b.into());
+        Self { a, b, evaluated_users, users_without_answer: None, one_relevant, metrics }
+    }
+
+    pub(super) fn with_users_without_answer(mut self, users: Option<[usize; 2]>) -> Self {
+        self.users_without_answer = users.map(|[a, b]| Sides { a, b });
+        self
+    }
+
+    /// The users to whom each system answered nothing, and who count as 0; `None` where nobody was asked, but rows were
+    /// ranked or classified.
+    pub fn users_without_answer(&self) -> Option<[usize; 2]> {
+        self.users_without_answer.map(|Sides { a, b }| [a, b])
     }
 
     /// The comparisons by name, `recall@200`, in the order of the table.
@@ -178,13 +216,24 @@ impl ComparisonReport {
 
     fn title(&self) -> String {
         format!(
-            "{} against {}, the same {} users; p: share of paired resamples in which {} is not above {}.",
+            "{} against {}, the same {} users; p: share of paired resamples in which {} is not above {}.{}",
             self.a,
             self.b,
             thousands(self.evaluated_users),
             self.a,
-            self.b
+            self.b,
+            self.without_answer_text()
         )
+    }
+
+    fn without_answer_text(&self) -> String {
+        match self.users_without_answer() {
+            None | Some([0, 0]) => String::new(),
+            Some(users) => {
+                let [a, b] = users.map(thousands);
+                format!(" Without an answer, which counts as 0: {a} users of {}, {b} of {}.", self.a, self.b)
+            }
+        }
     }
 
     fn table(&self) -> Table {
@@ -207,6 +256,27 @@ impl fmt::Display for ComparisonReport {
 
 const ONE_RELEVANT: &str =
     " One relevant item a user: hit rate is recall, MAP is MRR, precision is recall / k.";
+
+/// A sentence on the rows that a split left out, behind others.
+pub(super) fn dropped_text(dropped: DroppedRows) -> String {
+    format!(" Dropped by the split: {dropped}.")
+}
+
+/// A sentence on the users without a history and without an answer, behind others; nothing where there are none.
+pub(super) fn gaps_text(n_users: usize, without_history: usize, without_answer: usize) -> String {
+    let of_all = format!(" of {} users", thousands(n_users));
+    let have = if without_history == 1 { "has" } else { "have" };
+    let count = if without_answer == 1 { "counts" } else { "count" };
+    let history = format!(" {}{of_all} {have} no history", thousands(without_history));
+    let answer =
+        |of_all: &str| format!(" {}{of_all} got no answer and {count} as 0.", thousands(without_answer));
+    match (without_history, without_answer) {
+        (0, 0) => String::new(),
+        (_, 0) => history + ".",
+        (0, _) => answer(&of_all),
+        _ => history + ";" + &answer(""),
+    }
+}
 
 pub(super) fn number(value: f64) -> String {
     format!("{value:.4}")

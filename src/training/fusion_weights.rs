@@ -44,7 +44,7 @@ const FACTORS: [f32; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0];
 ///     Channel::new(ChannelConfig::new("popularity", 20), popularity),
 ///     Channel::new(ChannelConfig::new("item_knn", 50), knn),
 /// ];
-/// let held_out = HeldOut::validation(&split.train, &split.validation)?;
+/// let held_out = HeldOut::validation(&split)?;
 /// let config = FusionWeightsConfig { ks: vec![20], ..FusionWeightsConfig::default() };
 /// let fusion = config.fit(Fusion::new(FusionMethod::default(), channels)?, &held_out)?;
 /// let sum: f32 = fusion.channels().iter().map(|channel| channel.config().weight).sum();

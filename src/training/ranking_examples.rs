@@ -42,14 +42,13 @@ const BLOCK: usize = 512;
 /// use recsys::training::RankingExamplesConfig;
 ///
 /// let data = SyntheticConfig::new(200, 100, 4_000, 1).generate()?;
-/// let Split { train, validation, .. } = Split::out_of_fold(data.interactions(), 0.1)?;
-/// let questions = HeldOut::next_items(&train, &validation)?;
-/// let known = train.iter().chain(validation.iter());
-/// let known = Interactions::from_rows(train.n_users(), train.n_items(), known)?;
+/// let split = Split::out_of_fold(data.interactions(), 0.1)?;
+/// let questions = HeldOut::next_items(&split)?;
+/// let known = split.train_and_validation();
 ///
-/// let recaller = PopularityRecaller::fit(&train);
+/// let recaller = PopularityRecaller::fit(&split.train);
 /// let examples = RankingExamplesConfig::default().draw(&recaller, &questions, &known)?;
-/// assert_eq!((examples.n_negatives(), examples.groups().len()), (18, validation.len()));
+/// assert_eq!((examples.n_negatives(), examples.groups().len()), (18, split.validation.len()));
 /// assert_eq!(examples.groups().next().unwrap()[0].item, questions.users()[0].relevant[0]);
 /// // Eight negatives stand for twenty items.
 /// assert_eq!(examples.log_counts()[0], (20.0f32 / 8.0).ln());
@@ -281,10 +280,8 @@ mod tests {
 
     /// Of each user two rows are known, the third is asked for, the fourth held out.
     fn parts() -> (HeldOut, Interactions) {
-        let Split { train, validation, .. } = Split::out_of_fold(&log(), 0.4).unwrap();
-        let known = train.iter().chain(validation.iter());
-        let known = Interactions::from_rows(6, N_ITEMS as usize, known).unwrap();
-        (HeldOut::next_items(&train, &validation).unwrap(), known)
+        let split = Split::out_of_fold(&log(), 0.4).unwrap();
+        (HeldOut::next_items(&split).unwrap(), split.train_and_validation())
     }
 
     #[test]

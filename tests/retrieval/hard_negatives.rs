@@ -134,7 +134,7 @@ fn evaluate_test<M: EmbeddingModel>(model: M) -> Evaluation {
     let split = split();
     let popularity = PopularityRecaller::fit(&split.train);
     let recaller = EmbeddingRecaller::exact(model, Box::new(popularity)).unwrap();
-    let held_out = HeldOut::test(&split.train, &split.validation, &split.test).unwrap();
+    let held_out = HeldOut::test(&split).unwrap();
     evaluate(&recaller, &held_out, &[10]).unwrap()
 }
 

@@ -41,7 +41,7 @@ fn recaller(model: Sasrec) -> EmbeddingRecaller<Sasrec> {
 
 fn evaluate_test(recaller: &dyn Recaller) -> Evaluation {
     let split = split();
-    let held_out = HeldOut::test(&split.train, &split.validation, &split.test).unwrap();
+    let held_out = HeldOut::test(&split).unwrap();
     evaluate(recaller, &held_out, &[10]).unwrap()
 }
 

@@ -75,7 +75,7 @@ fn recaller(model: TwoTower) -> EmbeddingRecaller<TwoTower> {
 
 fn evaluate_test(recaller: &dyn Recaller) -> Evaluation {
     let split = data().1;
-    let held_out = HeldOut::test(&split.train, &split.validation, &split.test).unwrap();
+    let held_out = HeldOut::test(&split).unwrap();
     evaluate(recaller, &held_out, &[10]).unwrap()
 }
 
@@ -143,7 +143,7 @@ fn a_transformer_with_the_loss_of_clip_learns_tastes() {
     let training = TrainingConfig::default().with_epochs(15).with_learning_rate(5e-3);
     let model = Trainer::new(training).unwrap().fit(model, &batches, |_| Ok(vec![])).unwrap().model;
 
-    let held_out = HeldOut::test(&split.train, &split.validation, &split.test).unwrap();
+    let held_out = HeldOut::test(&split).unwrap();
     let popularity = || PopularityRecaller::fit(&split.train);
     let found = EmbeddingRecaller::exact(model, Box::new(popularity())).unwrap();
     let [found, baseline] = [&found as &dyn Recaller, &popularity()]

@@ -43,16 +43,16 @@ fn no_example_comes_from_a_recaller_that_saw_its_target_or_what_came_after_its_q
     let times: HashMap<(UserId, ItemId), i64> =
         rows.iter().map(|row| ((row.user, row.item), row.timestamp)).collect();
 
-    let Split { train, validation, test, .. } = Split::out_of_fold(&rows, 0.1).unwrap();
-    let questions = HeldOut::next_items(&train, &validation).unwrap();
-    assert!(questions.users().len() == validation.len() && validation.len() > 300);
-    let known = Interactions::from_rows(150, 200, train.iter().chain(validation.iter())).unwrap();
-    let witness = Witness::fit(&train);
+    let split = Split::out_of_fold(&rows, 0.1).unwrap();
+    let questions = HeldOut::next_items(&split).unwrap();
+    assert!(questions.users().len() == split.validation.len() && split.validation.len() > 300);
+    let known = split.train_and_validation();
+    let witness = Witness::fit(&split.train);
     let examples = RankingExamplesConfig::default().draw(&witness, &questions, &known).unwrap();
 
     let fitted_to: HashSet<(UserId, ItemId)> =
         witness.fitted_to.iter().map(|row| (row.user, row.item)).collect();
-    let held_out: HashMap<UserId, ItemId> = test.iter().map(|row| (row.user, row.item)).collect();
+    let held_out: HashMap<UserId, ItemId> = split.test.iter().map(|row| (row.user, row.item)).collect();
     let asked = witness.asked.lock().unwrap();
     assert_eq!(asked.len(), questions.users().len());
     let mut test_items_drawn = 0;

@@ -16,9 +16,12 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use ctr_data::{Catalogue, CtrData, CtrSplit, MAX_LEN, USER_FIELDS, movielens};
+use ctr_data::{Catalogue, CtrData, CtrSplit, MAX_LEN, USER_FIELDS, UnseenValues, check_some, movielens};
 use device::DeviceName;
-use recsys::features::{CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table};
+use recsys::error::Location;
+use recsys::features::{
+    CandidateRows, DelimitedTables, EncodedRows, FeatureEncoder, Libfm, Schema, Table, UnseenShare,
+};
 use recsys::layers::{AttentionWeights, Cross, MlpConfig, TableUpdate};
 use recsys::metrics::{ClassificationReport, Predictions};
 use recsys::models::ranking::{
@@ -228,10 +231,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let (n_train, n_validation, n_test) = (data.train.n_rows(), data.validation.n_rows(), data.test.n_rows());
     println!("{name}");
     println!(
-        "  {} fields, {} ids; train {n_train}, validation {n_validation}, test {n_test} rows; read and encoded in {read_s:.2} s\n",
+        "  {} fields, {} ids; train {n_train}, validation {n_validation}, test {n_test} rows; read and encoded in {read_s:.2} s",
         data.train.space().n_fields(),
         data.train.space().n_ids(),
     );
+    tell_unseen(&data.unseen);
     let mut measured = Vec::new();
     for &model in &args.model {
         let data = data.clone().with_first_labels(if model.has_two_labels() { 2 } else { 1 })?;
@@ -273,6 +277,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             "protocol": "p4",
             "dataset": { "name": name, "train": n_train, "validation": n_validation, "test": n_test },
             "seed": args.seed,
+            "unseen": { "validation": data.unseen[0].shares, "test": data.unseen[1].shares },
             "models": models,
             "comparisons": comparisons,
             "timings": { "read_s": read_s, "total_s": total },
@@ -296,8 +301,7 @@ impl Args {
     fn data(&self) -> Result<(String, CtrData), Box<dyn Error>> {
         if let Some(Files(files)) = &self.libfm {
             let reader = Libfm::fit(&files[0])?;
-            let [train, validation, test] = files.each_ref().map(|file| reader.read(file));
-            let data = CtrData { train: train?, validation: validation?, test: test?, catalogue: None };
+            let data = of_files(files, |file| reader.read(file), |rows| reader.unseen(rows))?;
             return Ok((files[0].display().to_string(), data));
         }
         if let Some(path) = &self.schema {
@@ -314,8 +318,7 @@ impl Args {
                 }
                 Ok(rows)
             };
-            let [train, validation, test] = files.each_ref().map(encode);
-            let data = CtrData { train: train?, validation: validation?, test: test?, catalogue: None };
+            let data = of_files(files, encode, |rows| encoder.unseen(rows))?;
             return Ok((files[0].display().to_string(), data));
         }
         let (name, dataset) = self.source.read_or_synthetic(self.seed)?;
@@ -494,6 +497,7 @@ impl Args {
     ) -> Result<Measured> {
         let probabilities = probabilities(&model, &data.test)?;
         let report = Truth::new(&data.test).predictions(&probabilities).report(self.seed)?;
+        let report = report.with_unseen(data.unseen[1].shares.clone());
         println!("  {rows_per_second:.0} rows a second");
         let latency = match &data.catalogue {
             Some(catalogue) => Some(latency(model, catalogue, self.seed)?),
@@ -504,6 +508,47 @@ impl Args {
         }
         println!();
         Ok(Measured { name, config, history, probabilities, report, rows_per_second, latency })
+    }
+}
+
+/// The rows of three files, none of which may be without any, and what training had not seen of the last two.
+fn of_files(
+    files: &[PathBuf; 3],
+    read: impl Fn(&PathBuf) -> Result<EncodedRows>,
+    unseen: impl Fn(&EncodedRows) -> Result<Vec<UnseenShare>>,
+) -> Result<CtrData> {
+    let read = |file: &PathBuf| -> Result<EncodedRows> {
+        let rows = read(file)?;
+        check_some(&rows, Location::file(file), "the file")?;
+        Ok(rows)
+    };
+    let unseen = |file: &PathBuf, rows: &EncodedRows| -> Result<UnseenValues> {
+        Ok(UnseenValues { source: file.display().to_string(), shares: unseen(rows)? })
+    };
+    let [train, validation, test] = files;
+    let (train, of_validation, of_test) = (read(train)?, read(validation)?, read(test)?);
+    Ok(CtrData {
+        unseen: [unseen(validation, &of_validation)?, unseen(test, &of_test)?],
+        train,
+        validation: of_validation,
+        test: of_test,
+        catalogue: None,
+    })
+}
+
+/// Prints what of the rows to be measured training has not seen, and warns where it is most of a field.
+fn tell_unseen(unseen: &[UnseenValues; 2]) {
+    let shares = || {
+        unseen
+            .iter()
+            .flat_map(|UnseenValues { source, shares }| shares.iter().map(move |share| (source, share)))
+    };
+    for (source, share) in shares().filter(|(_, share)| share.n_unseen > 0) {
+        println!("  {source}: {share}");
+    }
+    println!();
+    for (source, warning) in shares().filter_map(|(source, share)| Some((source, share.warning()?))) {
+        eprintln!("Warning: {source}: {warning}.");
     }
 }
 

@@ -211,6 +211,42 @@ fn rankers_compared_on_made_up_ratings_and_on_tables_of_clicks() {
     }
 }
 
+/// Users are written as floats in the training file and as whole numbers in the test: 20 of each.
+#[test]
+fn a_column_written_in_two_ways_is_warned_of_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, n_rows: usize, user: &dyn Fn(usize) -> String| {
+        let rows = (0..n_rows).map(|n| format!("{},{},{}\n", user(n % 20), (7 * n) % 15, n % 3 % 2));
+        let text: String = std::iter::once("user,item,label\n".to_owned()).chain(rows).collect();
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    write("train.csv", 80, &|user| format!("{user}.0"));
+    write("valid.csv", 30, &|user| if user < 4 { "new".into() } else { format!("{user}.0") });
+    write("test.csv", 30, &|user| user.to_string());
+    let schema = r#"{"fields": [{"name": "user", "kind": {"categorical": {"vocabulary": {}}}},
+                                {"name": "item", "kind": {"categorical": {"vocabulary": {}}}}],
+                     "labels": [{"column": "label"}]}"#;
+    std::fs::write(folder.path().join("schema.json"), schema).unwrap();
+    let args = ["--csv", "train.csv,valid.csv,test.csv", "--schema", "schema.json"];
+    let training = ["--model", "logistic", "--epochs", "1"];
+    let Output { status, stdout, stderr } =
+        ctr(folder.path(), &[&args[..], &training].concat()).output().unwrap();
+    let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(status.success(), "{stderr}");
+    let warning = "Warning: test.csv: 100.0 % of the values of user are unseen in training (30 of 30), and a model knows \
+                   nothing of them; `7` and `7.0` are two values.\n";
+    assert_eq!(stderr, warning);
+    let told = "  valid.csv: user: 8 of 30 values unseen in training (26.7 %)\n  \
+                test.csv: user: 30 of 30 values unseen in training (100.0 %)\n\nlogistic\n";
+    assert!(stdout.contains(told), "{stdout}");
+    let report = report(folder.path());
+    let share = |field: &str, n_unseen: usize, share: f64| json!({ "field": field, "n_values": 30, "n_unseen": n_unseen, "share": share });
+    let of_test = json!([share("user", 30, 1.0), share("item", 0, 0.0)]);
+    assert_eq!(report["unseen"]["test"], of_test);
+    assert_eq!(report["unseen"]["validation"][0], share("user", 8, 8.0 / 30.0));
+    assert_eq!(report["models"][0]["metrics"]["unseen"], of_test);
+}
+
 #[test]
 fn channels_are_fused_and_held_out_items_followed() {
     let folder = tempfile::tempdir().unwrap();

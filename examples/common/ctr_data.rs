@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 
 use clap::ValueEnum;
+use recsys::error::{ErrorKind, Location};
 use recsys::features::{
     AggregateConfig, AggregateFeatures, Column, EncodedRows, FeatureEncoder, FeatureStore, FieldKind, Ids,
-    Numeric, Pooling, Schema, Table,
+    Numeric, Pooling, Schema, Table, UnseenShare,
 };
 use recsys::prelude::*;
 
@@ -35,8 +36,19 @@ pub struct CtrData {
     pub train: EncodedRows,
     pub validation: EncodedRows,
     pub test: EncodedRows,
+    /// What training had not seen of the values of the validation rows, and of the test rows.
+    pub unseen: [UnseenValues; 2],
     /// What requests are answered from; a file of rows does not say.
     pub catalogue: Option<Catalogue>,
+}
+
+/// What training had not seen of the values of some rows.
+#[derive(Clone)]
+pub struct UnseenValues {
+    /// Where the rows come from: a file, or a part of a split.
+    pub source: String,
+    /// Of each field.
+    pub shares: Vec<UnseenShare>,
 }
 
 /// What is known of each user and film, apart.
@@ -65,6 +77,7 @@ impl CtrData {
             train: self.train.with_first_labels(n_labels)?,
             validation: self.validation.with_first_labels(n_labels)?,
             test: self.test.with_first_labels(n_labels)?,
+            unseen: self.unseen,
             catalogue: self.catalogue,
         })
     }
@@ -103,12 +116,33 @@ pub fn movielens(
         schema = schema.with_field(*name, Numeric::QuantileBins { n_bins: 32 });
     }
     let encoder = FeatureEncoder::fit(schema, [Ok(&train)])?;
+    let measured = |part: &str, rows: &Interactions| -> Result<(EncodedRows, UnseenValues)> {
+        let rows = encoder.encode(&table(rows)?)?;
+        check_some(&rows, Location::memory(), part)?;
+        let unseen = UnseenValues { source: part.into(), shares: encoder.unseen(&rows)? };
+        Ok((rows, unseen))
+    };
+    let (validation, of_validation) = measured("the validation part", &parts.validation)?;
+    let (test, of_test) = measured("the test part", &parts.test)?;
     Ok(CtrData {
         train: encoder.encode(&train)?,
-        validation: encoder.encode(&table(&parts.validation)?)?,
-        test: encoder.encode(&table(&parts.test)?)?,
+        validation,
+        test,
+        unseen: [of_validation, of_test],
         catalogue: if statistics.is_none() { Some(catalogue(&encoder, dataset, &liked)?) } else { None },
     })
+}
+
+/// Refuses a part without rows, before anything is trained.
+///
+/// # Errors
+/// No rows.
+pub fn check_some(rows: &EncodedRows, location: Location, part: &str) -> Result<()> {
+    if rows.n_rows() == 0 {
+        let expected = format!("at least one row in {part}").into();
+        return Err(ErrorKind::InvalidInput { location, expected, found: "none".into() }.into());
+    }
+    Ok(())
 }
 
 /// The users and films of a data set, as the encoder of its training rows encodes them.

@@ -10,9 +10,9 @@ use super::field_encoder::{FieldEncoder, FieldFit};
 use super::history_events::{shared_histories, text_histories};
 use super::id_encoder::{Key, hash};
 use super::item_vectors::zeros;
-use super::schema::{FieldKind, Label};
+use super::schema::{Field, FieldKind, Label};
 use super::source_column::{SourceColumn, Wanted};
-use super::{EncodedRows, FeatureSpace, Schema, Table, TextEncoder};
+use super::{EncodedRows, FeatureSpace, Schema, Table, TextEncoder, UnseenShare};
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// What a thread encodes at once.
@@ -132,6 +132,58 @@ impl FeatureEncoder {
             FieldEncoder::Ids(ids) => Some((name, ids.collision_rate()?)),
             _ => None,
         })
+    }
+
+    /// How many values of each field are not in its vocabulary, in the order of the schema: of categories, of lists and of
+    /// histories. Hashed fields have no vocabulary, and are not there: each of their values has a bucket, seen or not. Nor are
+    /// numbers and texts.
+    ///
+    /// A category that comes less often than `min_count` is not in the vocabulary either, so that rows of the training data
+    /// have unseen values too where `min_count` is above 1; and a history has some where its items are not in the column
+    /// of their own field.
+    ///
+    /// ```
+    /// use recsys::features::{Column, FeatureEncoder, Ids, Schema, Table};
+    ///
+    /// let table = |keys: [&'static str; 4]| Table::default().with_column("user", Column::texts(keys));
+    /// let schema = Schema::default().with_field("user", Ids::default());
+    /// let encoder = FeatureEncoder::fit(schema, [table(["1.0", "2.0", "2.0", "3.0"])])?;
+    /// let rows = encoder.encode(&table(["1", "2", "2", "3.0"])?)?;
+    /// let user = &encoder.unseen(&rows)?[0];
+    /// assert_eq!((user.n_unseen, user.n_values, user.exceeds_half()), (3, 4, true));
+    /// # Ok::<(), recsys::error::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Rows of another space.
+    pub fn unseen(&self, rows: &EncodedRows) -> Result<Vec<UnseenShare>> {
+        rows.check_space(&self.space)?;
+        let of_field = |field: &Field| {
+            let name = &field.name;
+            Some(match &field.kind {
+                FieldKind::Categorical(_) => {
+                    let place = self.vocabulary_place(name)?;
+                    UnseenShare::of_bags(rows, name, place, Some(self.space.ids(place).end - 1))
+                }
+                FieldKind::MultiValued { .. } => {
+                    UnseenShare::of_bags(rows, name, self.vocabulary_place(name)?, None)
+                }
+                FieldKind::History { of, .. } => {
+                    UnseenShare::of_histories(rows, name, self.vocabulary_place(of)?)
+                }
+                FieldKind::Numeric(_) | FieldKind::Text(_) => return None,
+            })
+        };
+        Ok(self.schema.fields.iter().filter_map(of_field).collect())
+    }
+
+    /// The place in the space of a field that has a vocabulary.
+    fn vocabulary_place(&self, name: &str) -> Option<usize> {
+        let field = self.schema.fields.iter().position(|field| field.name == name)?;
+        match &self.fields[field] {
+            FieldEncoder::Ids(ids) if ids.has_vocabulary() => self.space.field(name),
+            _ => None,
+        }
     }
 
     /// The rows of a table, with labels and groups. A group is the number in the schema's column where that is a
@@ -484,6 +536,61 @@ mod tests {
         assert_eq!(read.encode(&table).unwrap(), encoder.encode(&table).unwrap());
         let names: Vec<&str> = read.collision_rates().map(|(name, _)| name).collect();
         assert_eq!(names, ["user"]);
+    }
+
+    /// Of each field its name, values and unseen values.
+    fn unseen(encoder: &FeatureEncoder, rows: &EncodedRows) -> Vec<(String, usize, usize)> {
+        let fact = |share: UnseenShare| (share.field, share.n_values, share.n_unseen);
+        encoder.unseen(rows).unwrap().into_iter().map(fact).collect()
+    }
+
+    #[test]
+    fn unseen_values_of_each_vocabulary_are_counted() {
+        let rare = Ids::Vocabulary { min_count: 2, unseen: Unseen::OutOfVocabulary };
+        let schema = Schema::default()
+            .with_field("liked", history("film", 2, Some(" ")))
+            .with_field("film", rare)
+            .with_field("genres", multi_valued(Pooling::Mean, Some("|")))
+            .with_field("age", Numeric::Standardized)
+            .with_field("zip", Ids::Hashing { n_buckets: 4 })
+            .with_field("city", Ids::Vocabulary { min_count: 1, unseen: Unseen::Refuse });
+        let table = |films: [Option<&'static str>; 4],
+                     genres: [Option<&'static str>; 4],
+                     liked: [&'static str; 4]| {
+            Table::default()
+                .with_column("film", Column::texts(films))
+                .and_then(|table| table.with_column("genres", Column::texts(genres)))
+                .and_then(|table| table.with_column("liked", Column::texts(liked)))
+                .and_then(|table| table.with_column("age", Column::ints([1, 2, 3, 4])))
+                .and_then(|table| table.with_column("zip", Column::ints([1, 2, 3, 4])))
+                .and_then(|table| table.with_column("city", Column::texts(["a", "b", "a", "b"])))
+                .unwrap()
+        };
+        let train = table(
+            [Some("x"), Some("x"), Some("y"), None],
+            [Some("a|b"), Some("b"), None, Some("c")],
+            ["x", "x x", "", "y"],
+        );
+        let encoder = fit(schema, &train);
+        let fields = |facts: [(usize, usize); 4]| -> Vec<(String, usize, usize)> {
+            let names = ["liked", "film", "genres", "city"];
+            names.into_iter().zip(facts).map(|(name, (n, unseen))| (name.into(), n, unseen)).collect()
+        };
+        // The film y comes once, too seldom for the vocabulary.
+        let rows = encoder.encode(&train).unwrap();
+        assert_eq!(unseen(&encoder, &rows), fields([(4, 1), (3, 1), (4, 0), (4, 0)]));
+
+        let other = table(
+            [Some("x"), Some("z"), None, Some("x.0")],
+            [Some("a|d"), None, Some("D"), Some("c|e|b")],
+            ["z x x", "y z", "x", ""],
+        );
+        let rows = encoder.encode(&other).unwrap();
+        // Of a history the latest two are kept.
+        assert_eq!(unseen(&encoder, &rows), fields([(5, 2), (3, 2), (6, 3), (4, 0)]));
+        assert_eq!(unseen(&encoder, &rows.select(&[0])), fields([(2, 0), (1, 0), (2, 1), (1, 0)]));
+        let other_space = EncodedRows::default();
+        assert!(encoder.unseen(&other_space).is_err());
     }
 
     #[test]

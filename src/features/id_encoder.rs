@@ -221,6 +221,11 @@ impl IdEncoder {
         }
     }
 
+    /// Whether there is an id for what is out of the vocabulary: the first one.
+    pub(super) fn has_vocabulary(&self) -> bool {
+        matches!(self, Self::Vocabulary { .. })
+    }
+
     /// Of a hashed column, the [`hash_collision_rate`] of as many categories as the training data has, by linear
     /// counting from the buckets in use (Whang, Vander-Zanden & Taylor 1990): ln(1 − used / n) / ln(1 − 1 / n).
     pub(super) fn collision_rate(&self) -> Option<f64> {

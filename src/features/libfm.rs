@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::encoded_rows::{Bags, EncodedPart, EncodedSides};
 use super::id_encoder::{IdEncoder, IdFit, Key};
 use super::schema::Ids;
-use super::{EncodedRows, FeatureSpace};
+use super::{EncodedRows, FeatureSpace, UnseenShare};
 use crate::data::source::{self, Bytes, Origin};
 use crate::error::{Error, ErrorKind, Location, Result};
 
@@ -85,6 +85,16 @@ impl Libfm {
     /// What every row holds.
     pub fn space(&self) -> &FeatureSpace {
         &self.space
+    }
+
+    /// How many indices of each field are not in the training file.
+    ///
+    /// # Errors
+    /// Rows of another space.
+    pub fn unseen(&self, rows: &EncodedRows) -> Result<Vec<UnseenShare>> {
+        rows.check_space(&self.space)?;
+        let fields = self.space.names().enumerate();
+        Ok(fields.map(|(place, name)| UnseenShare::of_bags(rows, name, place, None)).collect())
     }
 
     /// Reads the rows of a file, plain or gzip.
@@ -257,7 +267,11 @@ mod tests {
         let rows = read("0.5 30:1 8:2\n").unwrap();
         assert_eq!((rows.ids(), rows.weights(), rows.labels()), (&[3, 0][..], &[1.0, 2.0][..], &[1.0][..]));
         assert_eq!(rows.space(), fit(TRAIN).unwrap().space());
-        assert_eq!(read("").unwrap().n_rows(), 0);
+        let unseen = fit(TRAIN).unwrap().unseen(&rows).unwrap();
+        let facts = unseen.iter().map(|field| (field.field.as_str(), field.n_values, field.n_unseen));
+        assert_eq!(facts.collect::<Vec<_>>(), [("1", 1, 0), ("2", 1, 1), ("3", 0, 0)]);
+        assert!(fit("1 7:1\n").unwrap().unseen(&rows).is_err(), "rows of another space");
+        assert_eq!(read("1\n").unwrap().n_rows(), 1);
     }
 
     #[test]

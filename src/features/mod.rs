@@ -30,6 +30,7 @@ mod source_column;
 mod table;
 mod text_encoder;
 mod text_terms;
+mod unseen_share;
 
 pub use aggregate_features::{AggregateConfig, AggregateFeatures};
 pub use candidate_rows::CandidateRows;
@@ -50,3 +51,4 @@ pub use parquet_tables::{ParquetTables, table_from_record_batch};
 pub use schema::{Field, FieldKind, Ids, Label, Numeric, Pooling, Schema, Unseen};
 pub use table::{Column, Table};
 pub use text_encoder::{TextEncoder, TextEncoderConfig, item_texts};
+pub use unseen_share::UnseenShare;

@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::UnseenShare;
 use crate::metrics::predictions::Values;
 use crate::metrics::report::{interval, number};
 use crate::metrics::significance::{Estimate, estimate};
@@ -37,6 +38,9 @@ const BIASED: [&str; 2] = ["ece_equal_width", "ece_equal_frequency"];
 /// resamples of these errors are therefore shifted until their mean is the value: the interval says how much the error
 /// would vary among samples of as many rows, and a perfect ranker too has an error above 0. The bins stay those of
 /// all rows.
+///
+/// [`with_unseen`](Self::with_unseen) adds how many values of the rows the encoder had not seen in training: a model is
+/// measured on what it cannot know there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationReport {
     n_rows: usize,
@@ -44,6 +48,8 @@ pub struct ClassificationReport {
     n_users: usize,
     n_left_out: usize,
     metrics: BTreeMap<String, Estimate>,
+    #[serde(default)]
+    unseen: Vec<UnseenShare>,
 }
 
 impl ClassificationReport {
@@ -62,7 +68,34 @@ impl ClassificationReport {
             Some((name.to_string(), estimate(value, resampled)))
         };
         let metrics = CLASSIFICATION_METRICS.iter().enumerate().filter_map(metric).collect();
-        Self { n_rows, n_positive, n_users, n_left_out, metrics }
+        Self { n_rows, n_positive, n_users, n_left_out, metrics, unseen: Vec::new() }
+    }
+
+    /// The same report with what of the rows the encoder had [not seen in training](crate::features::FeatureEncoder::unseen).
+    /// The text tells of each field that has such values, and warns where they are more than half.
+    ///
+    /// ```
+    /// use recsys::features::UnseenShare;
+    /// use recsys::metrics::Predictions;
+    /// use recsys::prelude::*;
+    ///
+    /// let (users, labels) = ([0, 1, 2].map(UserId), [true, false, true]);
+    /// let predictions = Predictions { users: &users, labels: &labels, scores: &[0.5; 3], probabilities: None };
+    /// let unseen = vec![UnseenShare { field: "user".into(), n_values: 3, n_unseen: 3 }];
+    /// let report = predictions.report(1)?.with_unseen(unseen);
+    /// assert_eq!(report.metric("auc").unwrap().value, 0.5);
+    /// assert!(report.to_string().lines().any(|line| line.starts_with("Warning: 100.0 % of the values of user")));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_unseen(mut self, unseen: Vec<UnseenShare>) -> Self {
+        self.unseen = unseen;
+        self
+    }
+
+    /// What of the rows the encoder had not seen in training, field by field; nothing unless it was
+    /// [added](Self::with_unseen).
+    pub fn unseen(&self) -> &[UnseenShare] {
+        &self.unseen
     }
 
     /// The number of rows.
@@ -97,7 +130,7 @@ impl ClassificationReport {
 
     /// The report in Markdown: what was measured as a paragraph, the metrics as a table.
     pub fn to_markdown(&self) -> String {
-        format!("{}\n\n{}", self.conditions(), self.table().to_markdown())
+        format!("{}\n\n{}", self.notes().join("\n\n"), self.table().to_markdown())
     }
 
     /// A table of several models in Markdown, a row each: every metric with its interval.
@@ -114,6 +147,15 @@ impl ClassificationReport {
             table.push([model.to_string(), a, b, c, d, e, f]);
         }
         table.to_markdown()
+    }
+
+    /// The conditions, and a line for each thing to note.
+    fn notes(&self) -> Vec<String> {
+        let told = self.unseen.iter().filter(|unseen| unseen.n_unseen > 0);
+        let told = told.map(|unseen| format!("{unseen}."));
+        let warnings = self.unseen.iter().filter_map(UnseenShare::warning);
+        let warnings = warnings.map(|warning| format!("Warning: {warning}."));
+        std::iter::once(self.conditions()).chain(told).chain(warnings).collect()
     }
 
     fn conditions(&self) -> String {
@@ -138,7 +180,7 @@ impl ClassificationReport {
 
 impl fmt::Display for ClassificationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n\n{}", self.conditions(), self.table())
+        write!(f, "{}\n\n{}", self.notes().join("\n"), self.table())
     }
 }
 

@@ -339,6 +339,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::features::UnseenShare;
     use crate::metrics::classification::{auc, gauc, log_loss};
     use crate::metrics::ranking::RankingMetric;
     use crate::metrics::significance::{Estimate, Interval};
@@ -430,6 +431,33 @@ mod tests {
         let one_class = Rows { labels: vec![false; 5], ..rows }.predictions().report(1).unwrap();
         let names: Vec<&str> = one_class.metrics().map(|metric| metric.0).collect();
         assert_eq!(names, ["log_loss", "ece_equal_width", "ece_equal_frequency"]);
+    }
+
+    #[test]
+    fn a_report_tells_and_warns_of_unseen_values() {
+        let share = |field: &str, n_unseen| UnseenShare { field: field.into(), n_values: 4, n_unseen };
+        let plain = normal_rows(4, 2, 1).predictions().report(1).unwrap();
+        let report = plain.clone().with_unseen(vec![share("user", 3), share("item", 2), share("genre", 0)]);
+        let notes = [
+            "user: 3 of 4 values unseen in training (75.0 %).",
+            "item: 2 of 4 values unseen in training (50.0 %).",
+            "Warning: 75.0 % of the values of user are unseen in training (3 of 4), and a model knows nothing of them; \
+             `7` and `7.0` are two values.",
+        ];
+        let text = report.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1..5], [notes[0], notes[1], notes[2], ""]);
+        assert!(report.to_markdown().contains(&format!("\n\n{}\n\n| metric", notes.join("\n\n"))));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["unseen"][0]["share"], 0.75);
+        assert_eq!(serde_json::from_value::<ClassificationReport>(json.clone()).unwrap(), report);
+        assert_eq!(report.unseen().len(), 3);
+
+        // Reports of before have no such part.
+        let mut json = json;
+        json.as_object_mut().unwrap().remove("unseen");
+        assert_eq!(serde_json::from_value::<ClassificationReport>(json).unwrap(), plain);
+        assert!(!plain.to_string().contains("unseen"));
     }
 
     #[test]

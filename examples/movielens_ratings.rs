@@ -59,6 +59,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let (name, folds) = args.folds()?;
+    check_folds(&folds)?;
     println!("{name}");
     println!(
         "  {} folds, {} and {} ratings in the first\n",
@@ -104,6 +105,17 @@ fn run(args: &Args) -> std::result::Result<(), Box<dyn Error>> {
         println!("Wrote {}.", path.display());
     }
     Ok(())
+}
+
+/// Refuses a fold with nothing to learn from or nothing to predict, before anything is fitted.
+fn check_folds(folds: &[Fold]) -> std::result::Result<(), String> {
+    let is_empty = |fold: &Fold| fold.iter().any(Interactions::is_empty);
+    match folds.iter().position(is_empty) {
+        Some(fold) => {
+            Err(format!("fold {}: expected ratings to learn from and to predict, found none", fold + 1))
+        }
+        None => Ok(()),
+    }
 }
 
 fn with_interval(Estimate { value, interval }: &Estimate) -> String {

@@ -380,6 +380,8 @@ fn wrong_tables_are_said_in_one_line() {
     write("no_price.csv", "user,item,click\na,1,1\n");
     write("good.libfm", "1 0:1 3:1\n0 1:1\n");
     write("bad.libfm", "1 0:1\n1 0:x\n");
+    write("empty.libfm", "\n");
+    write("no_rows.csv", "user,item,price,click\n");
     for (args, expected) in [
         (
             &["--csv", "good.csv,good.csv,bad_number.csv", "--schema", "schema.json"][..],
@@ -388,6 +390,13 @@ fn wrong_tables_are_said_in_one_line() {
         (&["--csv", "no_price.csv,good.csv,good.csv", "--schema", "schema.json"], "no_price.csv"),
         (&["--csv", "good.csv,good.csv,good.csv", "--schema", "good.csv"], "good.csv, line 1"),
         (&["--libfm", "good.libfm,bad.libfm,good.libfm"], "bad.libfm, line 2"),
+        (
+            &["--libfm", "good.libfm,empty.libfm,good.libfm"],
+            "empty.libfm, line 2: expected at least one row, found the end of the file",
+        ),
+        (&["--libfm", "good.libfm,good.libfm,empty.libfm"], "empty.libfm, line 2: expected at least one row"),
+        (&["--csv", "good.csv,no_rows.csv,good.csv", "--schema", "schema.json"], "no_rows.csv"),
+        (&["--csv", "good.csv,good.csv,no_rows.csv", "--schema", "schema.json"], "no_rows.csv"),
         (&["--libfm", "good.libfm,nowhere.libfm,good.libfm"], "nowhere.libfm: No such file"),
         (&["--libfm", "good.libfm,good.libfm,good.libfm", "--model", "din"], "DinConfig::space"),
         (
@@ -465,10 +474,15 @@ fn wrong_input_is_said_in_one_line() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
     std::fs::write(folder.path().join("words.txt"), "1 2\n1\n").unwrap();
+    std::fs::write(folder.path().join("short.txt"), "1 5\n1 6\n2 6\n2 5\n").unwrap();
     std::fs::write(folder.path().join("few.txt"), "1 5\n1 6\n1 7\n1 8\n2 6\n2 7\n2 8\n2 5\n").unwrap();
     for (args, expected) in [
         (&["--sequences", "nowhere.txt"][..], "nowhere.txt: No such file"),
         (&["--sequences", "words.txt"], "words.txt, line 2"),
+        (
+            &["--sequences", "short.txt"],
+            "at least one row in the test part, found none; the split dropped 4 of 4",
+        ),
         (&["--sequences", "few.txt", "--map", "map.svg"], "a map needs at least 10 items; the data have 4"),
         (&["--sequences", "words.txt", "--dataset", "synthetic"], "goes without --dataset"),
         (&["--protocol", "p1", "--dataset", "synthetic"], "--protocol p1 is that of ml-1m"),

@@ -100,7 +100,7 @@ impl Libfm {
     /// Reads the rows of a file, plain or gzip.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit), and a line with more entries than any of the training file.
+    /// As [`fit`](Self::fit), but rows may be without entries; and a line with more entries than any of the training file.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<EncodedRows> {
         let (bytes, origin) = source::open(path.as_ref())?;
         self.read_rows(bytes, &origin)
@@ -118,7 +118,7 @@ impl Libfm {
     fn read_rows(&self, bytes: Box<Bytes<'_>>, origin: &Origin) -> Result<EncodedRows> {
         let n_fields = self.space.n_fields();
         let (mut bags, mut labels) = (Bags::default(), Vec::new());
-        for_each_row(bytes, origin, n_fields, |label, entries| {
+        let end = for_each_row(bytes, origin, n_fields, |label, entries| {
             for &(index, value) in entries {
                 bags.push(self.ids.encode(Key::Int(index.into())).unwrap_or(0), value);
                 bags.close();
@@ -126,6 +126,9 @@ impl Libfm {
             (entries.len()..n_fields).for_each(|_| bags.close());
             labels.push(f32::from(label > 0.0));
         })?;
+        if labels.is_empty() {
+            return Err(Error::input(end, "at least one row", "the end of the file"));
+        }
         let part = EncodedPart { bags, groups: vec![0; labels.len()], labels };
         EncodedRows::assemble(self.space.clone(), 1, &[part], EncodedSides::default())
     }
@@ -295,6 +298,8 @@ mod tests {
             error,
             "input, line 3: expected at least one row with an entry, found the end of the file"
         );
+        let error = read("\n\n").unwrap_err().to_string();
+        assert_eq!(error, "input, line 3: expected at least one row, found the end of the file");
         let long = format!("1{}", " 1:1".repeat(MAX_ENTRIES + 1));
         assert!(fit(&long).unwrap_err().to_string().contains("column 1026: expected at most 1024 entries"));
         let error = fit(&"1".repeat(MAX_LINE + 1)).unwrap_err().to_string();

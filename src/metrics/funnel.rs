@@ -95,9 +95,7 @@ pub fn evaluate_funnel(pipeline: &Pipeline, held_out: &HeldOut, k: usize, seed: 
     if k == 0 {
         return Err(Error::config("evaluate_funnel::k", "at least 1", 0));
     }
-    if users.is_empty() {
-        return Err(Error::config("evaluate_funnel::held_out", "at least one user", "none"));
-    }
+    held_out.check_some()?;
     let follow = |user: &HeldOutUser| -> Result<Vec<Followed>> {
         let Trace { orders, answer } = pipeline.trace(&user.query())?;
         let share = |items: &[ItemId]| {

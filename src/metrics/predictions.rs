@@ -109,8 +109,9 @@ impl Predictions<'_> {
     /// [`evaluate`](crate::metrics::evaluate), where the whole catalogue competes.
     ///
     /// # Errors
-    /// No cut-off or a cut-off of 0, columns of different lengths, or a score that is not finite.
+    /// No rows, no cut-off or a cut-off of 0, columns of different lengths, or a score that is not finite.
     pub fn rank(&self, items: &[ItemId], ks: &[usize]) -> Result<Evaluation> {
+        check_some(self.labels)?;
         check_length("length of the user column", self.labels.len(), self.users.len())?;
         check_length("length of the item column", self.labels.len(), items.len())?;
         check_scores(self.labels, self.scores)?;
@@ -601,6 +602,9 @@ mod tests {
         let labels = [!rows.labels[0], rows.labels[1], rows.labels[2]];
         assert!(good.compare("a", &Predictions { labels: &labels, ..good }, "b", 1).is_err());
         let items = [1, 2, 3].map(ItemId);
+        let none = Predictions { users: &[], labels: &[], scores: &[], probabilities: None };
+        let error = none.rank(&[], &[1]).unwrap_err().to_string();
+        assert_eq!(error, "input: expected at least one row, found none");
         assert!(good.rank(&items, &[]).is_err() && good.rank(&items[..2], &[1]).is_err());
         assert!(Predictions { scores: &[0.5, f32::NAN, 0.1], ..good }.rank(&items, &[1]).is_err());
     }

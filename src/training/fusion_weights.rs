@@ -3,7 +3,7 @@ use std::array::from_fn;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Location, Result};
+use crate::error::{Error, Result};
 use crate::ids::ItemId;
 use crate::metrics::{HeldOut, HeldOutUser};
 use crate::pipeline::{Candidate, Channel, Fusion, Pool, Query};
@@ -88,9 +88,7 @@ impl FusionWeightsConfig {
     /// A setting outside its range, nobody to ask, or a channel that fails.
     pub fn fit(&self, fusion: Fusion, held_out: &HeldOut) -> Result<Fusion> {
         self.validate()?;
-        if held_out.users().is_empty() {
-            return Err(Error::input(Location::memory(), "at least one user", "none"));
-        }
+        held_out.check_some()?;
         let questions = ask(&fusion, held_out)?;
         let weights = self.search(&questions, fusion.channels().len());
         fusion.with_weights(&weights)

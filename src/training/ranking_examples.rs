@@ -114,8 +114,8 @@ impl RankingExamplesConfig {
     /// the users when the ranker is trained, also from after the question. What is held out for the test is not.
     ///
     /// # Errors
-    /// A setting outside its range, a question with more or less than one relevant item, a user or an item outside `known`, or
-    /// a recaller that fails.
+    /// A setting outside its range, no question or one with more or less than one relevant item, a user or an item outside
+    /// `known`, or a recaller that fails.
     pub fn draw(
         &self,
         recaller: &dyn Recaller,
@@ -123,6 +123,7 @@ impl RankingExamplesConfig {
         known: &Interactions,
     ) -> Result<RankingExamples> {
         self.validate()?;
+        questions.check_some()?;
         let n_items = known.n_items();
         let uniform = || UniformSampler::new(n_items);
         let mut draws = Vec::with_capacity(self.strata.len() + 1);
@@ -355,6 +356,7 @@ mod tests {
         assert!(examples.encode(&last, &rows).is_ok(), "each user has one question");
         let nobody = HeldOut::new("a", "b", N_ITEMS as usize, vec![]).unwrap();
         assert!(examples.encode(&nobody, &rows).is_err());
+        assert!(config().draw(&Following, &nobody, &known).is_err());
     }
 
     #[test]

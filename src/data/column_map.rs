@@ -197,6 +197,17 @@ impl ColumnMap {
         Ok(layout)
     }
 
+    /// The layout of objects whose members are named by paths, and the paths.
+    pub(super) fn resolve_paths(&self) -> Result<(Layout, Vec<String>)> {
+        let paths = (self.columns.iter().flatten())
+            .map(|column| match column {
+                Column::Name(path) => Ok(path.clone()),
+                Column::Number(number) => Err(Error::config("Column", "the path of a member", number)),
+            })
+            .collect::<Result<Vec<String>>>()?;
+        Ok((self.resolve(Some(&paths), paths.len(), &Location::memory())?, paths))
+    }
+
     /// Refuses lines that may be lists of items.
     fn check_width(&self, layout: &Layout, at: &Location) -> Result<()> {
         let width = layout.roles.iter().rposition(Option::is_some).map_or(0, |last| last + 1);

@@ -33,13 +33,13 @@ impl Encoding {
 
 /// A field that is not what its column demands.
 #[derive(Debug)]
-pub(super) struct Mismatch {
+pub(crate) struct Mismatch {
     expected: Cow<'static, str>,
     found: String,
 }
 
 impl Mismatch {
-    pub(super) fn new(expected: impl Into<Cow<'static, str>>, found: String) -> Self {
+    pub(crate) fn new(expected: impl Into<Cow<'static, str>>, found: String) -> Self {
         Self { expected: expected.into(), found }
     }
 
@@ -47,7 +47,7 @@ impl Mismatch {
         Self::new(expected, format!("{text:?}"))
     }
 
-    pub(super) fn at(self, place: Location) -> Error {
+    pub(crate) fn at(self, place: Location) -> Error {
         Error::input(place, self.expected, self.found)
     }
 }
@@ -85,7 +85,7 @@ impl Reading {
     }
 
     /// What a column of this role must hold.
-    fn expected(&self, role: Role) -> Cow<'static, str> {
+    pub(super) fn expected(&self, role: Role) -> Cow<'static, str> {
         match role {
             Role::User if self.text_users => "a key".into(),
             Role::Item if self.text_items => "a key".into(),

@@ -14,6 +14,7 @@ mod interactions;
 mod inverted_index;
 mod item_similarities;
 mod item_table;
+pub(crate) mod json_lines;
 mod movielens;
 mod packed;
 #[cfg(feature = "parquet")]
@@ -31,7 +32,7 @@ mod splits;
 mod synthetic;
 #[cfg(test)]
 mod testing;
-mod text;
+pub(crate) mod text;
 mod texts;
 mod times;
 mod user_item_matrix;
@@ -52,6 +53,7 @@ pub use interactions::{Interaction, Interactions};
 pub(crate) use inverted_index::InvertedIndex;
 pub(crate) use item_similarities::ItemSimilarities;
 pub use item_table::ItemTable;
+pub use json_lines::JsonLinesReader;
 pub use movielens::MovieLens;
 #[cfg(feature = "parquet")]
 pub use parquet::{read_parquet, read_record_batches, to_record_batches, write_parquet};

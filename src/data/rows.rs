@@ -15,6 +15,8 @@ pub(super) struct Rows {
     pub(super) timestamps: Vec<i64>,
     /// The rows left out because they miss something.
     pub(super) n_skipped: u64,
+    /// Whether some rows come from lists of items.
+    pub(super) has_lists: bool,
 }
 
 impl Rows {
@@ -25,6 +27,7 @@ impl Rows {
             values: Vec::new(),
             timestamps: Vec::new(),
             n_skipped: 0,
+            has_lists: false,
         }
     }
 
@@ -34,6 +37,7 @@ impl Rows {
         self.values.clear();
         self.timestamps.clear();
         self.n_skipped = 0;
+        self.has_lists = false;
     }
 
     pub(super) fn reserve(&mut self, n: usize) {
@@ -73,7 +77,8 @@ impl DatasetBuilder {
     }
 
     pub(super) fn append<'r>(&mut self, parts: impl Iterator<Item = &'r Rows> + Clone + Sync) -> Result<()> {
-        let Self { user_vocab, item_vocab, users, items, values, timestamps, n_skipped, .. } = self;
+        let Self { user_vocab, item_vocab, users, items, values, timestamps, n_skipped, time_is_place } =
+            self;
         let (users, items) = rayon::join(
             || parts.clone().try_for_each(|rows| user_vocab.encode(&rows.users, users)),
             || {
@@ -81,6 +86,7 @@ impl DatasetBuilder {
                     values.extend_from_slice(&rows.values);
                     timestamps.extend_from_slice(&rows.timestamps);
                     *n_skipped += rows.n_skipped;
+                    *time_is_place |= rows.has_lists;
                 }
                 parts.clone().try_for_each(|rows| item_vocab.encode(&rows.items, items))
             },
@@ -102,7 +108,7 @@ impl DatasetBuilder {
             return Err(Error::input(place, "at least one row", found));
         }
         let (users, items) = (self.user_vocab.finish()?, self.item_vocab.finish()?);
-        if self.time_is_place {
+        if self.time_is_place && self.timestamps.is_empty() {
             let mut next = vec![0; users.len()];
             self.timestamps.extend(self.users.iter().map(|user| {
                 next[user.index()] += 1;

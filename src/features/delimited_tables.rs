@@ -1,16 +1,13 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::table::{Column, Table, Values};
+use super::text_tables::{TextColumn, TextRows, TextTables};
 use crate::data::delimited::{Format, Record, Records};
+use crate::data::find_column;
 use crate::data::source::{self, Bytes, Origin};
-use crate::data::{Texts, find_column};
 use crate::error::{Error, Location, Result};
 
-/// Rows of a table.
-const CHUNK_LEN: usize = 1 << 16;
-
-/// Reads CSV and other delimited text as [`Table`]s of at most 65,536 rows, so that a file may be larger than memory.
+/// Reads CSV and other delimited text as [`Table`](super::Table)s of at most 65,536 rows, so that a file may be larger than memory.
 ///
 /// All columns are texts: what wants a number reads it from the text, and says in which line it is none. An empty
 /// field is a missing value. Quotation marks, line ends, escape characters and headers mean what they mean to a
@@ -106,10 +103,11 @@ impl DelimitedTables {
             let index = find_column(column.as_ref(), &names, &place)?;
             Ok((column.as_ref().to_owned(), index))
         };
-        let columns = columns.iter().map(locate).collect::<Result<_>>()?;
-        let missing_words = self.missing_words.clone();
-        let n_columns = names.len();
-        Ok(TextTables { records: Some(records), columns, n_columns, missing_words, origin, any_row: false })
+        let wanted: Vec<(String, usize)> = columns.iter().map(locate).collect::<Result<_>>()?;
+        let columns = wanted.iter().map(|(name, _)| (name.clone(), false)).collect();
+        let (n_columns, missing_words) = (names.len(), self.missing_words.clone());
+        let rows = DelimitedRows { records, record: Record::default(), wanted, n_columns, missing_words };
+        Ok(TextTables::new(rows, columns, origin))
     }
 }
 
@@ -132,64 +130,33 @@ fn text(field: &[u8], place: impl Fn() -> Location) -> Result<&str> {
     std::str::from_utf8(field).map_err(|_| Error::input(place(), "UTF-8 text", found()))
 }
 
-/// The tables of a text, as [`DelimitedTables`] reads them.
-pub struct TextTables<'r> {
-    /// `None` after the end or an error.
-    records: Option<Records<Box<Bytes<'r>>>>,
+/// The records of a text, one after another.
+struct DelimitedRows<'r> {
+    records: Records<Box<Bytes<'r>>>,
+    /// Memory for a record.
+    record: Record,
     /// Name and place of each column that is read.
-    columns: Vec<(String, usize)>,
+    wanted: Vec<(String, usize)>,
     /// The number of columns of the text.
     n_columns: usize,
     missing_words: Vec<String>,
-    origin: Origin,
-    any_row: bool,
 }
 
-impl TextTables<'_> {
-    /// The next rows, and whether there may be more behind them.
-    fn chunk(&self, records: &mut Records<Box<Bytes<'_>>>) -> Result<(Table, bool)> {
-        let mut columns = vec![(Texts::default(), Vec::new()); self.columns.len()];
-        let (mut record, mut lines, mut more) = (Record::default(), Vec::new(), true);
-        while lines.len() < CHUNK_LEN {
-            more = records.next(&mut record)?;
-            if !more {
-                break;
-            }
-            if record.len() != self.n_columns {
-                let expected = format!("{} fields", self.n_columns);
-                return Err(Error::input(records.place(&record), expected, record.len().to_string()));
-            }
-            for ((texts, missing), (name, index)) in columns.iter_mut().zip(&self.columns) {
-                let text = text(record.field(*index), || records.place(&record).column(name))?;
-                missing.push(text.is_empty() || self.missing_words.iter().any(|word| word == text));
-                texts.push(text);
-            }
-            lines.push(record.line());
+impl TextRows for DelimitedRows<'_> {
+    fn next(&mut self, columns: &mut [TextColumn]) -> Result<Option<u64>> {
+        let Self { records, record, wanted, n_columns, missing_words } = self;
+        if !records.next(record)? {
+            return Ok(None);
         }
-        let mut table = Table::at_lines(self.origin.location(), lines);
-        for ((texts, missing), (name, _)) in columns.into_iter().zip(&self.columns) {
-            table = table.with_column(name, Column::new(Values::Texts(texts), None, missing))?;
+        if record.len() != *n_columns {
+            let expected = format!("{n_columns} fields");
+            return Err(Error::input(records.place(record), expected, record.len().to_string()));
         }
-        Ok((table, more))
-    }
-}
-
-impl Iterator for TextTables<'_> {
-    type Item = Result<Table>;
-
-    fn next(&mut self) -> Option<Result<Table>> {
-        let mut records = self.records.take()?;
-        match self.chunk(&mut records) {
-            Ok((table, _)) if table.n_rows() == 0 => (!self.any_row).then(|| {
-                Err(Error::input(self.origin.location(), "at least one row", "the end of the file"))
-            }),
-            Ok((table, more)) => {
-                self.any_row = true;
-                self.records = more.then_some(records);
-                Some(Ok(table))
-            }
-            Err(error) => Some(Err(error)),
+        for (column, (name, index)) in columns.iter_mut().zip(&*wanted) {
+            let text = text(record.field(*index), || records.place(record).column(name))?;
+            column.push(if missing_words.iter().any(|word| word == text) { "" } else { text });
         }
+        Ok(Some(record.line()))
     }
 }
 
@@ -197,7 +164,9 @@ impl Iterator for TextTables<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::text_tables::CHUNK_LEN;
     use super::*;
+    use crate::features::{Column, Table};
 
     fn read(tables: &DelimitedTables, text: &str, columns: &[&str]) -> Result<Vec<Table>> {
         tables.read_from(text.as_bytes(), columns)?.collect()

@@ -1,0 +1,6 @@
+mod objects;
+mod reader;
+
+pub use reader::JsonLinesReader;
+
+pub(crate) use objects::{Paths, Token};

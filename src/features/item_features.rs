@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::text_terms::words;
+use super::text_terms::{normalized, words};
 use crate::data::{Interactions, ItemTable};
 use crate::error::{Error, ErrorKind, Location, Result, check_id_count};
 use crate::features::ItemVectors;
@@ -84,8 +84,8 @@ impl ItemFeatures {
     }
 
     /// The words of each item's text: of its title and genres ([`item_texts`](crate::features::item_texts)), its tags, a
-    /// description. A word is the longest run of letters, digits and `_`, lower-cased; an item has one as often as its
-    /// text, and words are numbered as they first come.
+    /// description. They are found as [`TextEncoder`](super::TextEncoder#words) finds them; an item has one as often as
+    /// its text, and words are numbered as they first come.
     ///
     /// ```
     /// use recsys::prelude::*;
@@ -98,10 +98,10 @@ impl ItemFeatures {
         let mut ids = HashMap::new();
         let mut items = Self::none(0);
         for text in texts {
-            for word in words(&text.as_ref().to_lowercase()) {
+            words(&normalized(text.as_ref()), |word| {
                 let new = ids.len() as u32;
                 items.features.push(*ids.entry(word.to_owned()).or_insert(new));
-            }
+            });
             items.offsets.push(items.features.len());
         }
         Self { n_features: ids.len(), ..items }
@@ -252,6 +252,13 @@ mod tests {
     fn items() -> ItemFeatures {
         let features = ItemFeatures::new(3, [&[0, 2][..], &[]]).unwrap();
         features.with_vectors(ItemVectors::new(2, vec![1.0, 2.0, 3.0, 4.0]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn words_are_the_same_however_they_are_written() {
+        let words = ItemFeatures::words(&["Amélie Straße", "STRASSE ame\u{301}lie 3.14", " "]);
+        assert_eq!(words.n_features(), 3);
+        assert_eq!(words.iter().collect::<Vec<_>>(), [&[0, 1][..], &[1, 0, 2], &[]]);
     }
 
     #[test]

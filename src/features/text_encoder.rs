@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemVectors;
 use super::item_vectors::l2_normalize;
-use super::text_terms::{Kind, bucket, char_ngrams, words};
+use super::text_terms::{Kind, bucket, char_ngrams, normalized, words};
 use crate::data::ItemTable;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::ids::ItemId;
@@ -69,8 +69,8 @@ impl TextEncoderConfig {
 /// Turns texts into vectors whose inner products say how much of their wording they share, without a trained
 /// model: TF-IDF of hashed words and character n-grams, reduced by a random projection.
 ///
-/// 1. *Terms* of the lower-cased text: its words, and the n-grams of characters within words, by which "Terminator"
-///    and "Terminators" are near. Texts are compared as they are written: no stemming, no Unicode normalisation.
+/// 1. *Terms*: the text's [words](#words), and its n-grams of characters between white space, by which "Terminator"
+///    and "Terminators" are near. There is no stemming.
 /// 2. *Hashing*: each term to one of `n_buckets` dimensions, by FNV-1a.
 /// 3. *TF-IDF*: tf(t, d) · idf(t) with idf(t) = ln((1 + n) / (1 + df(t))) + 1, where df(t) of the n texts of
 ///    [`fit`](Self::fit) have the term; the words and the n-grams of a text are each brought to length 1. (These are the
@@ -82,6 +82,28 @@ impl TextEncoderConfig {
 ///
 /// A text that comes after fitting is encoded in the same way, so that an item never seen has its vector. The encoder
 /// is small (two numbers for each bucket that is in use) and can be saved with a model.
+///
+/// # Words
+/// A text is normalised first, so that what reads the same is the same ("Amélie" has its é as one character or as
+/// two; "STRASSE" is "Straße"). This is the idea of NFKC_Casefold in the Unicode standard, for whole texts:
+///
+/// 1. Everything is decomposed ([UAX #15](https://www.unicode.org/reports/tr15/), NFKD): letters from their marks,
+///    ligatures and full-width characters into the usual ones.
+/// 2. Invisible characters (Default_Ignorable_Code_Point: soft hyphens, joiners, variation selectors, …) are left out;
+///    a zero width space becomes a space.
+/// 3. Case is folded in full (ß to ss, ς to σ, İ to i and a dot), the same for all languages.
+/// 4. What belongs together is composed again (NFKC), and with it the Thai and Lao vowel *am*, which NFKC leaves in two.
+///
+/// Words are what stands between the word boundaries of [UAX #29](https://www.unicode.org/reports/tr29/) and has a letter
+/// or a number. "l'été", "3.14", "bout_de" and "हिन्दी" are one word each, "Sci-Fi" is two, an emoji is none. Chinese,
+/// Japanese, Thai, Lao, Khmer and Burmese have no spaces between words; the dictionaries and models of
+/// [ICU4X](https://docs.rs/icu_segmenter) find them. N-grams are taken from the normalised text, too.
+///
+/// So the terms depend on the version of Unicode, and of those dictionaries and models, in the ICU4X that the crate is
+/// built with. NFKC and case folding never change for characters that Unicode has already; word boundaries may, mostly
+/// in languages without spaces. A saved encoder can be loaded by a build with another version: where that cuts a text
+/// otherwise, the new words were never seen in fitting and count as the rarest. For the same vectors to the bit, keep the
+/// versions of the `icu_` crates in `Cargo.lock`, or fit again.
 ///
 /// ```
 /// use recsys::features::{TextEncoder, TextEncoderConfig};
@@ -268,13 +290,13 @@ pub fn item_texts(items: &ItemTable) -> Vec<String> {
 
 /// The words and the n-grams of a text: the buckets of each kind, ascending, and how often each comes.
 fn terms(config: &TextEncoderConfig, text: &str) -> [Vec<(u32, u32)>; 2] {
-    let text = text.to_lowercase();
-    let mut ngrams = Vec::new();
+    let text = normalized(text);
+    let (mut of_words, mut of_ngrams) = (Vec::new(), Vec::new());
+    words(&text, |word| of_words.push(bucket(Kind::Word, word, config.n_buckets)));
     char_ngrams(&text, config.min_chars..=config.max_chars, |ngram| {
-        ngrams.push(bucket(Kind::CharNgram, ngram, config.n_buckets));
+        of_ngrams.push(bucket(Kind::CharNgram, ngram, config.n_buckets));
     });
-    let words = words(&text).map(|word| bucket(Kind::Word, word, config.n_buckets)).collect();
-    [words, ngrams].map(|mut buckets: Vec<u32>| {
+    [of_words, of_ngrams].map(|mut buckets: Vec<u32>| {
         buckets.sort_unstable();
         buckets.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect()
     })
@@ -426,6 +448,15 @@ mod tests {
         assert!(near(first, 1) > near(first, 2) + 0.3 && near(third, 3) > near(third, 1) + 0.1);
         let new = encoder.encode("Star Wars: Episode VI (1983) Action Sci-Fi");
         assert!(near(&new, 0) > near(&new, 3) + 0.3 && (dot(&new, &new) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn texts_that_read_the_same_have_one_vector() {
+        let encoder = fit(TextEncoderConfig::default(), &["Le fabuleux destin d'Amélie Poulain"]);
+        for (a, b) in [("Amélie", "AME\u{301}LIE"), ("Straße", "STRASSE"), ("ｶﾞﾝﾀﾞﾑ", "ガンダム")]
+        {
+            assert_eq!(encoder.encode(a), encoder.encode(b), "{a}");
+        }
     }
 
     #[test]

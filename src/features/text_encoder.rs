@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemVectors;
 use super::item_vectors::l2_normalize;
-use super::text_terms::{Kind, bucket, char_ngrams, normalized, words};
+use super::text_terms::{Kind, RULES, bucket, char_ngrams, normalized, words};
 use crate::data::ItemTable;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::ids::ItemId;
@@ -103,7 +103,8 @@ impl TextEncoderConfig {
 /// built with. NFKC and case folding never change for characters that Unicode has already; word boundaries may, mostly
 /// in languages without spaces. A saved encoder can be loaded by a build with another version: where that cuts a text
 /// otherwise, the new words were never seen in fitting and count as the rarest. For the same vectors to the bit, keep the
-/// versions of the `icu_` crates in `Cargo.lock`, or fit again.
+/// versions of the `icu_` crates in `Cargo.lock`, or fit again. An encoder that was saved by another version of the rules
+/// above is refused.
 ///
 /// ```
 /// use recsys::features::{TextEncoder, TextEncoderConfig};
@@ -129,6 +130,8 @@ pub struct TextEncoder {
 
 #[derive(Serialize, Deserialize)]
 struct Fitted {
+    /// The rules by which texts were cut into terms.
+    term_rules: u32,
     config: TextEncoderConfig,
     n_texts: u32,
     buckets: Vec<u32>,
@@ -317,7 +320,11 @@ impl TryFrom<Fitted> for TextEncoder {
     type Error = Error;
 
     fn try_from(fitted: Fitted) -> Result<Self> {
-        let Fitted { config, n_texts, buckets, counts } = fitted;
+        let Fitted { term_rules, config, n_texts, buckets, counts } = fitted;
+        if term_rules != RULES {
+            let place = Location::memory().column("term_rules");
+            return Err(Error::input(place, format!("version {RULES}"), term_rules.to_string()));
+        }
         config.validate()?;
         if buckets.len() != counts.len() {
             let what = "number of bucket counts";
@@ -341,7 +348,7 @@ impl TryFrom<Fitted> for TextEncoder {
 impl From<TextEncoder> for Fitted {
     fn from(encoder: TextEncoder) -> Self {
         let TextEncoder { config, n_texts, buckets, counts } = encoder;
-        Self { config, n_texts, buckets, counts }
+        Self { term_rules: RULES, config, n_texts, buckets, counts }
     }
 }
 
@@ -492,6 +499,9 @@ mod tests {
         for (field, broken) in [("\"n_texts\":300", "\"n_texts\":7"), ("\"buckets\":[", "\"buckets\":[7,")] {
             assert!(serde_json::from_str::<TextEncoder>(&json.replace(field, broken)).is_err(), "{broken}");
         }
+        let other_rules = json.replace(&format!("\"term_rules\":{RULES},"), "\"term_rules\":0,");
+        let error = serde_json::from_str::<TextEncoder>(&other_rules).unwrap_err().to_string();
+        assert!(error.contains("term_rules") && error.contains("found 0"), "{error}");
         let few = json.replace("\"n_buckets\":1048576", "\"n_buckets\":9");
         assert!(serde_json::from_str::<TextEncoder>(&few).is_err());
     }

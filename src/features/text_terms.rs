@@ -13,6 +13,9 @@ use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 
 use crate::rng::mix;
 
+/// The version of the rules of this file. What was counted by one version means nothing to another.
+pub(super) const RULES: u32 = 1;
+
 const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
 const NFKC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfkc();
 const CASES: CaseMapperBorrowed<'static> = CaseMapper::new();

@@ -5,17 +5,16 @@
 //! `cargo bench --bench read_csv -- [ROWS [FILE]]` (20,000,000 rows; the file is made if it is not there).
 //! polars runs if the environment variable `RECSYS_PYTHON` names a Python that has it.
 
+mod readers;
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
+use readers::{compare, peak_megabytes};
 use recsys::prelude::*;
 use serde_json::{Value, json};
-
-const THREADS: &str = "2";
-const ROUNDS: usize = 3;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -33,30 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{}: {n_rows} rows, {} MB", file.display(), fs::metadata(&file)?.len() / 1_000_000);
 
-    let this = std::env::current_exe()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/polars_pipeline.py");
-    let python = std::env::var_os("RECSYS_PYTHON");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(run(Command::new(&this).arg("--measure").arg(&file))?);
-        if let Some(python) = &python {
-            theirs.push(run(Command::new(python).arg(&script).arg(&file))?);
-        }
-    }
-    let (seconds, megabytes) = report("recsys", &ours);
-    if python.is_none() {
-        println!("polars: not run, RECSYS_PYTHON is not set");
-        return Ok(());
-    }
-    let (their_seconds, their_megabytes) = report("polars", &theirs);
-    for count in ["rows", "users", "items", "train", "validation", "test"] {
-        assert_eq!(ours[0][count], theirs[0][count], "the two disagree on {count}");
-    }
-    println!(
-        "recsys / polars: {:.2} of the time, {:.2} of the memory",
-        seconds / their_seconds,
-        megabytes / their_megabytes
-    );
+    let counts = ["rows", "users", "items", "train", "validation", "test"];
+    let fields = ["seconds", "read", "encode", "sort", "split", "read_megabytes", "megabytes"];
+    compare(&file, "polars_pipeline.py", &counts, &fields)?;
     Ok(())
 }
 
@@ -85,39 +63,6 @@ fn measure(file: &Path) -> Result<Value> {
         "validation": split.validation.len(),
         "test": split.test.len(),
     }))
-}
-
-/// The most memory that this process has held so far, where the system says so.
-fn peak_megabytes() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024.0 / 1e6)
-}
-
-fn run(command: &mut Command) -> Result<Value, Box<dyn std::error::Error>> {
-    let output = command.env("RAYON_NUM_THREADS", THREADS).env("POLARS_MAX_THREADS", THREADS).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// Prints the medians, and gives those of seconds and memory.
-fn report(name: &str, runs: &[Value]) -> (f64, f64) {
-    let median = |field: &str| {
-        let mut numbers: Vec<f64> = runs.iter().filter_map(|run| run[field].as_f64()).collect();
-        numbers.sort_by(f64::total_cmp);
-        numbers.get(numbers.len() / 2).copied()
-    };
-    print!("{name}:");
-    for field in ["seconds", "read", "encode", "sort", "split", "read_megabytes", "megabytes"] {
-        if let Some(median) = median(field) {
-            print!(" {field} {median:.2}");
-        }
-    }
-    println!();
-    (median("seconds").unwrap_or(f64::NAN), median("megabytes").unwrap_or(f64::NAN))
 }
 
 /// Writes a table of the proportions of MovieLens 20M.

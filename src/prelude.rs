@@ -3,8 +3,8 @@
 pub use burn::tensor::Device;
 
 pub use crate::data::{
-    ColumnMap, Csr, Dataset, DelimitedReader, Encoding, Interaction, Interactions, ItemTable, Keep, Key,
-    MovieLens, Sequences, Split, SyntheticConfig, UserTable, Vocab,
+    ColumnMap, Csr, Dataset, DelimitedReader, Encoding, Interaction, Interactions, ItemTable,
+    JsonLinesReader, Keep, Key, MovieLens, Sequences, Split, SyntheticConfig, TimeUnit, UserTable, Vocab,
 };
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::features::ItemFeatures;

@@ -103,9 +103,9 @@ impl TextRows for Objects<'_> {
             }
         }
         let place = || self.lines.origin().location().line(self.lines.n_lines());
-        let line = std::str::from_utf8(&self.line).map_err(|_| {
-            Error::input(place(), "UTF-8 text", format!("\"{}\"", self.line.trim_ascii_end().escape_ascii()))
-        })?;
+        let line = self.line.trim_ascii_end();
+        let found = || format!("\"{}\"", line.escape_ascii());
+        let line = std::str::from_utf8(line).map_err(|_| Error::input(place(), "UTF-8 text", found()))?;
         let mut found = Vec::new();
         self.paths.find(line, &mut found).map_err(|mismatch| mismatch.at(place()))?;
         for ((column, name), value) in columns.iter_mut().zip(&self.names).zip(found) {

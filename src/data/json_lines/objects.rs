@@ -244,7 +244,7 @@ mod tests {
     fn what_is_no_object_is_named() {
         let error = |line| find(&["a.b", "c"], line).unwrap_err();
         let expected = |found: &str| format!("expected a JSON object on each line, found {found}");
-        assert_eq!(error("[1]"), expected("invalid type: sequence, expected an object, at byte 0"));
+        assert_eq!(error("[1]"), expected("invalid type: sequence, expected an object, at byte 1"));
         assert_eq!(error("{\"c\": 1"), expected("EOF while parsing an object, at byte 7"));
         assert_eq!(error("{\"a\": 7}"), expected("invalid type: integer `7`, expected an object, at byte 7"));
         assert_eq!(error("{\"c\": 1, \"c\": 1}"), expected("a member that comes twice, at byte 15"));

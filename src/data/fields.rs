@@ -75,6 +75,9 @@ pub(super) struct Reading {
 impl Reading {
     /// Whether a field says that it has no value.
     pub(super) fn is_missing(&self, text: &str) -> bool {
+        if self.missing_words.is_empty() && text.as_bytes().first().is_some_and(u8::is_ascii_graphic) {
+            return false;
+        }
         let text = text.trim();
         text.is_empty() || self.missing_words.iter().any(|word| word == text)
     }
@@ -212,6 +215,9 @@ fn whole_decimal(text: &str) -> Option<u64> {
         return None;
     }
     let decimals = decimals.trim_end_matches('0');
+    if exponent == "0" && !decimals.is_empty() {
+        return None;
+    }
     let digits =
         if decimals.is_empty() { Cow::Borrowed(whole) } else { Cow::Owned(format!("{whole}{decimals}")) };
     let exponent = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(decimals.len()).ok()?)?;

@@ -44,9 +44,7 @@ impl VocabBuilder {
                 }
             }
             (Self::Text(known), Keys::Text(found)) => {
-                for key in found.iter() {
-                    ids.push(T::from(text_id(key, known)?));
-                }
+                known.number_all(found, next_id, |id| ids.push(T::from(id)))?;
             }
             _ => unreachable!("the layout decides the type of the keys on both sides"),
         }
@@ -81,15 +79,6 @@ fn int_id(
     } else {
         hashed.insert(key, id);
     }
-    Ok(id)
-}
-
-fn text_id(key: &str, known: &mut DistinctTexts) -> Result<u32> {
-    if let Some(id) = known.number(key) {
-        return Ok(id);
-    }
-    let id = next_id(known.texts().len())?;
-    known.insert(key, id);
     Ok(id)
 }
 

@@ -2,7 +2,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::text_tables::{TextColumn, TextRows, TextTables};
-use crate::data::json_lines::{Paths, Token};
+use crate::data::json_lines::{Paths, Token, number_text};
 use crate::data::source::{self, Bytes, Origin};
 use crate::data::text::Lines;
 use crate::error::{Error, Result};
@@ -123,6 +123,7 @@ fn add(column: &mut TextColumn, value: &Token<'_>) -> Result<(), (&'static str, 
         Token::Missing => column.push(""),
         Token::Bool(text) => column.push(text),
         Token::Text(text) => column.push(text),
+        Token::Number(number) => column.push(&number_text(number)),
         Token::Array(_) | Token::Object => {
             let expected = "a text, a number or a truth value (or a column declared `lists`)";
             return Err((expected, value.description()));
@@ -139,6 +140,7 @@ fn add_list(column: &mut TextColumn, value: &Token<'_>) -> Result<(), (&'static 
             for element in elements {
                 match Token::parse(element) {
                     Token::Text(text) => column.push_element(&text),
+                    Token::Number(number) => column.push_element(&number_text(number)),
                     Token::Bool(text) => column.push_element(text),
                     other => return Err(("an array of texts, numbers or truth values", other.description())),
                 }
@@ -193,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             error("{\"l\": 7}"),
-            "input, line 2, column l: expected an array, for the column is declared `lists`, found \"7\""
+            "input, line 2, column l: expected an array, for the column is declared `lists`, found 7"
         );
         assert_eq!(
             error("{\"l\": [1, null]}"),

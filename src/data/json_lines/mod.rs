@@ -3,4 +3,4 @@ mod reader;
 
 pub use reader::JsonLinesReader;
 
-pub(crate) use objects::{Paths, Token};
+pub(crate) use objects::{Paths, Token, number_text};

@@ -164,8 +164,9 @@ impl<'p> Visitor<'_> for Name<'p> {
 pub(crate) enum Token<'l> {
     Missing,
     Bool(&'static str),
-    /// A text, or a number as it is written; a whole one in digits.
     Text(Cow<'l, str>),
+    /// As it is written.
+    Number(&'l str),
     /// The elements as JSON.
     Array(Vec<&'l str>),
     Object,
@@ -191,7 +192,7 @@ impl<'l> Token<'l> {
             }
             Some(b'{') => Self::Object,
             Some(b'n') | None => Self::Missing,
-            Some(_) => Self::Text(number(json)),
+            Some(_) => Self::Number(json),
         }
     }
 
@@ -201,14 +202,15 @@ impl<'l> Token<'l> {
             Self::Missing => "nothing".into(),
             Self::Bool(text) => (*text).into(),
             Self::Text(text) => format!("{text:?}"),
+            Self::Number(number) => (*number).into(),
             Self::Array(_) => "an array".into(),
             Self::Object => "an object".into(),
         }
     }
 }
 
-/// A number as it is written; a whole one, as `7.0` and `7e2`, in digits.
-fn number(json: &str) -> Cow<'_, str> {
+/// The text of a number: as it is written, but a whole one, as `7.0` and `7e2`, in digits.
+pub(crate) fn number_text(json: &str) -> Cow<'_, str> {
     match json
         .contains(['.', 'e', 'E'])
         .then(|| whole_number(json))
@@ -235,7 +237,7 @@ mod tests {
     fn values_are_found_by_their_paths() {
         let line = r#" {"x": [{"a": 1}], "a": {"b.c": "ü", "d": {"e": 7.0}, "f": null}, "g": "q\"\u00e9", "h": true} "#;
         let found = find(&["g", "a.b\\.c", "a.d.e", "a.f", "a.z", "h", "a.d.y"], line).unwrap();
-        assert_eq!(found, ["\"q\\\"é\"", "\"ü\"", "\"7\"", "nothing", "nothing", "true", "nothing"]);
+        assert_eq!(found, ["\"q\\\"é\"", "\"ü\"", "7.0", "nothing", "nothing", "true", "nothing"]);
         assert_eq!(find(&["x", "a"], line).unwrap(), ["an array", "an object"]);
         assert_eq!(find(&["a.d"], r#"{"a": null}"#).unwrap(), ["nothing"]);
     }
@@ -266,7 +268,8 @@ mod tests {
         for (json, text) in
             [("7", "7"), ("7.0", "7"), ("7e2", "700"), ("-7.0", "-7"), ("7.5", "7.5"), ("1e40", "1e40")]
         {
-            assert_eq!(Token::parse(json), Token::Text(text.into()), "{json}");
+            assert_eq!(Token::parse(json), Token::Number(json));
+            assert_eq!(number_text(json), text, "{json}");
         }
         assert_eq!(Token::parse("[1, \"a\", null]"), Token::Array(vec!["1", "\"a\"", "null"]));
     }

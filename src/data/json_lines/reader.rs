@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::objects::{Paths, Token};
+use super::objects::{Paths, Token, number_text};
 use crate::data::Dataset;
 use crate::data::column_map::{ColumnMap, Layout, Role};
 use crate::data::fields::{self, Encoding, Mismatch};
@@ -177,6 +177,8 @@ impl Objects<'_> {
         match token {
             Token::Missing => Ok(None),
             Token::Text(text) => Ok(Some(text.clone())),
+            Token::Number(number) if matches!(role, Role::User | Role::Item) => Ok(Some(number_text(number))),
+            Token::Number(number) => Ok(Some((*number).into())),
             Token::Bool(text) if matches!(role, Role::Value) => Ok(Some((*text).into())),
             other => Err(Mismatch::new(self.layout.reading.expected(role), other.description())),
         }

@@ -71,6 +71,40 @@ mod silent_loss {
     }
 
     #[test]
+    fn records_of_several_lines_are_read_across_blocks() {
+        let note = "\"two\nlines, \"\"quoted\"\"\"";
+        let row = |row: usize| {
+            format!("{},{},4.5,{row},{}\n", row % 977, row % 89, if row % 3 == 0 { note } else { "x" })
+        };
+        let n_rows = 400_000;
+        let text = (0..n_rows)
+            .map(row)
+            .fold("userId,movieId,rating,timestamp,note\n".to_owned(), |text, row| text + &row);
+        assert!(text.len() > 9 << 20);
+        let data = csv(columns(), &text).unwrap();
+        let times: Vec<i64> = (0..n_rows as i64).collect();
+        assert!(data.interactions().timestamps() == times);
+        let n_lines = text.lines().count();
+        let found = message(csv(columns(), &format!("{text}1,2,3,4,\"5\"6\n")));
+        assert!(
+            found.starts_with(&format!("input, line {}: expected a delimiter or the end", n_lines + 1)),
+            "{found}"
+        );
+        let found = message(csv(columns(), &format!("{text}1,2,3,4,\"5\n")));
+        let expected = format!(
+            "input, line {}: expected a quotation mark that closes the field, found none",
+            n_lines + 1
+        );
+        assert_eq!(found, expected);
+        // A mark that none closes takes all that follows.
+        let found = message(csv(
+            columns(),
+            &format!("userId,movieId,rating,timestamp,note\n1,2,3,4,\"5\n{}", "1,2,3,4,5\n".repeat(1 << 20)),
+        ));
+        assert!(found.starts_with("input, line 2: expected a record of at most 4194304 bytes"), "{found}");
+    }
+
+    #[test]
     fn text_behind_a_closing_quotation_mark_is_an_error() {
         let expected = "stray-quote.tsv, line 2: expected a delimiter or the end of the line behind the quotation mark \
                         that closes a field (or a reader `without_quoting`), found \"Great Hill\"";

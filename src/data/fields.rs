@@ -196,6 +196,11 @@ impl Whole {
 
 /// The whole number that a text says in any form: `7`, `7.0`, `7e3`, `1.5E+1`.
 pub(super) fn whole_number(text: &str) -> Option<Whole> {
+    if let Some((magnitude, end)) = fast_int(text.as_bytes(), 0)
+        && end == text.len()
+    {
+        return Some(Whole { is_negative: false, magnitude });
+    }
     let text = text.trim();
     let is_negative = text.starts_with('-');
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -234,11 +239,17 @@ fn whole_decimal(text: &str) -> Option<u64> {
 
 /// The number that a text says; a truth value is 1 or 0.
 fn number(text: &str) -> Option<f32> {
-    match text.trim() {
+    if let Some((number, end)) = fast_decimal(text.as_bytes(), 0)
+        && end == text.len()
+    {
+        return Some(number);
+    }
+    let text = text.trim();
+    text.parse().ok().or(match text {
         "True" | "true" | "TRUE" => Some(1.0),
         "False" | "false" | "FALSE" => Some(0.0),
-        text => text.parse().ok(),
-    }
+        _ => None,
+    })
 }
 
 /// The digits from `at` on, at most 18 of them, as a number, and where they end.

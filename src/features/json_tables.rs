@@ -203,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             error("{\"a\""),
-            "input, line 2: expected a JSON object on each line, found EOF while parsing an object, at byte 5"
+            "input, line 2: expected a JSON object on each line, found EOF while parsing an object, at byte 4"
         );
         let empty = read(&JsonTables::default(), "\n\n", &["a"]).unwrap_err().to_string();
         assert_eq!(empty, "input: expected at least one row, found the end of the file");

@@ -113,7 +113,7 @@ impl ItemListReader {
         let mut rows = DatasetBuilder::new(&layout);
         let parser = Lists { layout: &layout, delimiter: &self.format.delimiter, encoding: self.encoding };
         let mut lines = LineReader::new(parser, &layout, origin, 0);
-        lines.read(&mut Blocks::new(bytes, origin), &mut Vec::new(), &mut rows, |_| true)?;
+        lines.read(&mut Blocks::new(bytes, origin), Vec::new(), &mut rows)?;
         rows.finish(origin.location())
     }
 }

@@ -1,7 +1,7 @@
 mod item_lists;
+mod lines;
 mod reader;
 mod records;
-mod usual_lines;
 
 pub use item_lists::ItemListReader;
 pub use reader::DelimitedReader;

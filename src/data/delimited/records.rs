@@ -1,10 +1,11 @@
 use std::io::Read;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
+use crate::data::fields::Mismatch;
 use crate::data::source::Origin;
-use crate::data::text::{Lines, MAX_LINE, Start};
+use crate::data::text::{Lines, MAX_LINE, Start, end_len, long_record};
 use crate::error::{Error, Location, Result};
 
 /// What separates the fields of a record: one grammar for every reader of delimited text.
@@ -64,8 +65,71 @@ impl Format {
         }
     }
 
+    /// The length of the record that a text begins with, and of its line end; `None` where it has no end in the text.
+    pub(super) fn record_len(&self, text: &[u8]) -> Option<usize> {
+        let line = memchr2(b'\n', b'\r', text)?;
+        if !self.is_marked(&text[..line]) {
+            return Some(line + end_len(&text[line..]));
+        }
+        let delimiter = self.delimiter[0];
+        let mut at = 0;
+        loop {
+            if self.quotes() && text.get(at) == Some(&b'"') {
+                at = self.skip_to(&[b'"'], text, at + 1)? + 1;
+                while text.get(at) == Some(&b'"') {
+                    at = self.skip_to(&[b'"'], text, at + 1)? + 1;
+                }
+            }
+            at = self.skip_to(&[delimiter, b'\n', b'\r'], text, at)?;
+            if text[at] != delimiter {
+                return Some(at + end_len(&text[at..]));
+            }
+            at += 1;
+        }
+    }
+
+    /// The place of the first of these bytes from `at` on that no escape character stands before.
+    fn skip_to(&self, bytes: &[u8], text: &[u8], mut at: usize) -> Option<usize> {
+        loop {
+            at +=
+                text.get(at..)?.iter().position(|byte| bytes.contains(byte) || Some(*byte) == self.escape)?;
+            if Some(text[at]) != self.escape {
+                return Some(at);
+            }
+            at += self.escaped_len(&text[at..]);
+        }
+    }
+
+    /// The length of an escape character with what it takes the meaning from.
+    fn escaped_len(&self, text: &[u8]) -> usize {
+        match text.get(1) {
+            Some(b'\n' | b'\r') => 1 + end_len(&text[1..]),
+            Some(&next) if self.is_escapable(next) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether an escape character before this byte, no line end, has a meaning.
+    fn is_escapable(&self, byte: u8) -> bool {
+        Some(byte) == self.escape || byte == self.delimiter[0] || (byte == b'"' && self.quoting)
+    }
+
     fn quotes(&self) -> bool {
         self.quoting && self.delimiter.len() == 1
+    }
+}
+
+/// Why there is no next record.
+pub(super) enum Fault {
+    /// The text cannot be read.
+    Read(Error),
+    /// The record, whose line is known, is none.
+    Record(Mismatch),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Read(error)
     }
 }
 
@@ -125,6 +189,13 @@ impl<R: Read> Records<R> {
 
     /// Reads the next record whose line is not empty; `false` at the end.
     pub(crate) fn next(&mut self, record: &mut Record) -> Result<bool> {
+        self.try_next(record).map_err(|fault| match fault {
+            Fault::Read(error) => error,
+            Fault::Record(mismatch) => mismatch.at(self.place(record)),
+        })
+    }
+
+    pub(super) fn try_next(&mut self, record: &mut Record) -> Result<bool, Fault> {
         record.bytes.clear();
         record.fields.clear();
         loop {
@@ -146,7 +217,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads the record that begins with the line, whose end has this length.
-    fn read_marked(&mut self, record: &mut Record, mut end: usize) -> Result<()> {
+    fn read_marked(&mut self, record: &mut Record, mut end: usize) -> Result<(), Fault> {
         let delimiter = self.format.delimiter[0];
         let (mut at, mut start) = (0, 0);
         loop {
@@ -165,7 +236,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads a field that is not quoted, up to its delimiter or line end.
-    fn read_unquoted(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<()> {
+    fn read_unquoted(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<(), Fault> {
         let delimiter = self.format.delimiter[0];
         loop {
             let bound = self.line.len() - *end;
@@ -185,7 +256,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads a quoted field from behind its first mark, up to the delimiter or line end behind its last one.
-    fn read_quoted(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<()> {
+    fn read_quoted(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<(), Fault> {
         loop {
             // The line end belongs to the field as long as no mark closes it.
             let text = &self.line[*at..];
@@ -196,11 +267,8 @@ impl<R: Read> Records<R> {
             record.bytes.extend_from_slice(&text[..mark.unwrap_or(text.len())]);
             let Some(len) = mark else {
                 if !self.go_on(record, at, end)? {
-                    return Err(Error::input(
-                        self.place(record),
-                        "a quotation mark that closes the field",
-                        "none",
-                    ));
+                    let expected = "a quotation mark that closes the field";
+                    return Err(Fault::Record(Mismatch::new(expected, "none".into())));
                 }
                 continue;
             };
@@ -217,7 +285,7 @@ impl<R: Read> Records<R> {
                     let found = format!("{:?}", String::from_utf8_lossy(&rest[..rest.len().min(60)]));
                     let expected = "a delimiter or the end of the line behind the quotation mark that closes a field \
                                     (or a reader `without_quoting`)";
-                    return Err(Error::input(self.place(record), expected, found));
+                    return Err(Fault::Record(Mismatch::new(expected, found)));
                 }
                 _ => return Ok(()),
             }
@@ -226,7 +294,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads an escape character, and what it stands before.
-    fn read_escape(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<()> {
+    fn read_escape(&mut self, record: &mut Record, at: &mut usize, end: &mut usize) -> Result<(), Fault> {
         let escape = self.line[*at];
         *at += 1;
         if *at == self.line.len() - *end {
@@ -248,11 +316,9 @@ impl<R: Read> Records<R> {
     }
 
     /// Takes the next line where a field goes on behind the line end; `false` at the end of the text.
-    fn go_on(&mut self, record: &Record, at: &mut usize, end: &mut usize) -> Result<bool> {
+    fn go_on(&mut self, record: &Record, at: &mut usize, end: &mut usize) -> Result<bool, Fault> {
         if record.bytes.len() >= MAX_LINE {
-            let expected =
-                format!("a record of at most {MAX_LINE} bytes (or a quotation mark that closes the field)");
-            return Err(Error::input(self.place(record), expected, "a longer one"));
+            return Err(Fault::Record(long_record()));
         }
         self.line.clear();
         let next = self.lines.next(&mut self.line)?;
@@ -269,6 +335,15 @@ impl<R: Read> Records<R> {
 /// Replaces `fields` by the fields of `line`.
 pub(super) fn split(line: &[u8], delimiter: &[u8], fields: &mut Vec<Range<usize>>) {
     fields.clear();
+    if let [delimiter] = *delimiter {
+        let mut start = 0;
+        for at in memchr_iter(delimiter, line) {
+            fields.push(start..at);
+            start = at + 1;
+        }
+        fields.push(start..line.len());
+        return;
+    }
     let (mut start, mut at) = (0, 0);
     while let Some(ahead) = memchr(delimiter[0], &line[at..]) {
         at += ahead;
@@ -402,6 +477,29 @@ mod tests {
         fn both_ways_agree_where_nothing_is_quoted(text in "[ab,:\r\n ]{0,60}") {
             for delimiter in [",", "::"] {
                 prop_assert_eq!(records(&text, delimiter, true), records(&text, delimiter, false));
+            }
+        }
+
+        #[test]
+        fn records_end_where_they_are_read_to_end(text in "[ab,\"\r\n\\\\]{0,60}") {
+            for (quoting, escape) in [(true, None), (true, Some(b'\\')), (false, Some(b'\\'))] {
+                let format = format(",", quoting, escape);
+                let text = format!("{text}\n");
+                let (mut rest, mut found) = (text.as_bytes(), Vec::new());
+                let rows = |records: Vec<(u64, Vec<String>)>| records.into_iter().map(|(_, row)| row);
+                let mut is_good = true;
+                while is_good && !rest.is_empty() {
+                    let len = format.record_len(rest).unwrap_or(rest.len());
+                    match read(&rest[..len], &format) {
+                        Ok(records) => found.extend(rows(records)),
+                        Err(_) => is_good = false,
+                    }
+                    rest = &rest[len..];
+                }
+                match read(text.as_bytes(), &format) {
+                    Ok(records) => prop_assert_eq!((is_good, found), (true, rows(records).collect())),
+                    Err(_) => prop_assert!(!is_good),
+                }
             }
         }
 

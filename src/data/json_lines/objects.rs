@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(error("[1]"), expected("invalid type: sequence, expected an object, at byte 1"));
         assert_eq!(error("{\"c\": 1"), expected("EOF while parsing an object, at byte 7"));
         assert_eq!(error("{\"a\": 7}"), expected("invalid type: integer `7`, expected an object, at byte 7"));
-        assert_eq!(error("{\"c\": 1, \"c\": 1}"), expected("a member that comes twice, at byte 15"));
+        assert_eq!(error("{\"c\": 1, \"c\": 1}"), expected("a member that comes twice, at byte 16"));
         assert_eq!(error("{} {}"), expected("trailing characters, at byte 4"));
         assert!(error(&format!("{{\"z\": {}", "[".repeat(1 << 16))).contains("found "));
     }

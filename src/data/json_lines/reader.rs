@@ -84,7 +84,7 @@ impl JsonLinesReader {
         let parser = Objects { layout: &layout, paths: Paths::new(&paths)? };
         let mut rows = DatasetBuilder::new(&layout);
         let mut lines = LineReader::new(parser, &layout, origin, 0);
-        lines.read(&mut Blocks::new(bytes, origin), &mut Vec::new(), &mut rows, |_| true)?;
+        lines.read(&mut Blocks::new(bytes, origin), Vec::new(), &mut rows)?;
         rows.finish(origin.location())
     }
 }

@@ -1,6 +1,6 @@
 use std::io::Read;
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
 use super::{MAX_LINE, too_long};
 use crate::data::source::{Bytes, Origin};
@@ -12,6 +12,7 @@ pub(in crate::data) struct Blocks<'r> {
     origin: &'r Origin,
     /// The begin of a line whose end is not yet read.
     rest: Vec<u8>,
+    is_read: bool,
 }
 
 /// What was read of a text.
@@ -35,7 +36,7 @@ impl Next {
 
 impl<'r> Blocks<'r> {
     pub(in crate::data) fn new(reader: &'r mut Bytes<'r>, origin: &'r Origin) -> Self {
-        Self { reader, origin, rest: Vec::new() }
+        Self { reader, origin, rest: Vec::new(), is_read: false }
     }
 
     /// Replaces `block` by the next lines, each with its line end.
@@ -45,7 +46,8 @@ impl<'r> Blocks<'r> {
         block.reserve(MAX_LINE - block.len());
         let wanted = (MAX_LINE - block.len()) as u64;
         (&mut *self.reader).take(wanted).read_to_end(block).map_err(|error| self.origin.read_error(error))?;
-        if block.len() < MAX_LINE {
+        self.is_read = block.len() < MAX_LINE;
+        if self.is_read {
             if block.last().is_some_and(|last| !b"\r\n".contains(last)) {
                 block.push(b'\n');
             }
@@ -57,9 +59,14 @@ impl<'r> Blocks<'r> {
         Ok(Next::Lines)
     }
 
-    /// What was not yet given out.
-    pub(in crate::data) fn into_rest(self) -> (Vec<u8>, &'r mut Bytes<'r>) {
-        (self.rest, self.reader)
+    /// Whether the block that was given out last is the last one.
+    pub(in crate::data) fn is_last(&self) -> bool {
+        self.is_read && self.rest.is_empty()
+    }
+
+    /// Takes back what stood at the end of the block that was given out last.
+    pub(in crate::data) fn put_back(&mut self, lines: &[u8]) {
+        self.rest.splice(..0, lines.iter().copied());
     }
 }
 
@@ -67,19 +74,6 @@ impl<'r> Blocks<'r> {
 fn whole_lines(text: &[u8]) -> Option<usize> {
     let last = memrchr(b'\n', text).or_else(|| memrchr(b'\r', &text[..text.len() - 1]))?;
     Some(last + 1)
-}
-
-/// Cuts a text at line ends into parts of about `len` bytes.
-pub(super) fn chunks(mut text: &[u8], len: usize) -> impl Iterator<Item = &[u8]> {
-    // Carriage returns alone end no part where there are line feeds: a pair stays together.
-    let line_end = if memchr(b'\n', text).is_some() { b'\n' } else { b'\r' };
-    std::iter::from_fn(move || {
-        let tail = text.get(len..).unwrap_or_default();
-        let len = memchr(line_end, tail).map_or(text.len(), |end| len + end + 1);
-        let (chunk, rest) = text.split_at(len);
-        text = rest;
-        (!chunk.is_empty()).then_some(chunk)
-    })
 }
 
 #[cfg(test)]
@@ -124,17 +118,5 @@ mod tests {
             let fits = format!("{before}{}\n1\n", &long[1..]);
             assert!(blocks(fits.as_bytes()).0.concat() == fits.as_bytes());
         }
-    }
-
-    #[test]
-    fn chunks_end_with_a_line() {
-        for line_end in ["\n", "\r\n", "\r"] {
-            let line = format!("{}{line_end}", "x".repeat(998));
-            let text = line.repeat(1000);
-            let parts: Vec<&[u8]> = chunks(text.as_bytes(), 100_000).collect();
-            assert_eq!(parts.concat(), text.as_bytes());
-            assert!(parts.len() > 3 && parts.iter().all(|part| part.len() % line.len() == 0));
-        }
-        assert_eq!(chunks(b"", 9).count(), 0);
     }
 }

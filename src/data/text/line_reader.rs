@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::blocks::{Blocks, chunks};
+use super::{Blocks, line_len, long_record};
 use crate::data::column_map::{Layout, Role};
 use crate::data::fields::Mismatch;
 use crate::data::rows::{DatasetBuilder, Rows};
@@ -9,8 +9,18 @@ use crate::error::{Error, Location, Result};
 
 /// Reads the rows of lines.
 pub(in crate::data) trait LineParser: Send + Sync {
-    /// Reads whole lines, each with its end, into a part that is empty, up to the first bad one.
+    /// Reads whole records, each with its line end, into a part that is empty, up to the first bad one.
     fn parse(&self, text: &[u8], part: &mut Part);
+
+    /// Whether a record of a text may have several lines.
+    fn is_marked(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    /// The length of the record that a text begins with, and of its line end; `None` where it has no end in the text.
+    fn record_len(&self, text: &[u8]) -> Option<usize> {
+        line_len(text)
+    }
 }
 
 /// The rows of some lines, up to the first bad one.
@@ -57,6 +67,12 @@ impl Problem {
 /// Lines are given to the threads in parts of about this many bytes.
 const PART_LEN: usize = 256 << 10;
 
+/// The length of the first lines of a text of whole lines, about [`PART_LEN`].
+fn whole_lines(text: &[u8]) -> usize {
+    let behind = text.get(PART_LEN..).and_then(line_len);
+    behind.map_or(text.len(), |len| PART_LEN + len)
+}
+
 /// Reads the lines of a text block by block, each block on all threads while the next one is read.
 pub(in crate::data) struct LineReader<'a, P> {
     pub(in crate::data) parser: P,
@@ -74,31 +90,62 @@ impl<'a, P: LineParser> LineReader<'a, P> {
         Self { parser, layout, origin, n_lines, parts: Vec::new() }
     }
 
-    /// Reads `block`, and all that follows as long as `is_plain` says so of a block; leaves the block that is not, or
-    /// nothing, in `block`.
+    /// Reads `block` and all that follows.
     pub(in crate::data) fn read(
         &mut self,
         blocks: &mut Blocks<'_>,
-        block: &mut Vec<u8>,
+        mut block: Vec<u8>,
         rows: &mut DatasetBuilder,
-        is_plain: impl Fn(&[u8]) -> bool,
     ) -> Result<()> {
         let mut next = Vec::new();
         if block.is_empty() {
-            blocks.next(block)?.check(self.origin, self.n_lines)?;
+            blocks.next(&mut block)?.check(self.origin, self.n_lines)?;
         }
-        while !block.is_empty() && is_plain(block) {
-            let (more, read) = rayon::join(|| blocks.next(&mut next), || self.read_block(block, rows));
+        while !block.is_empty() {
+            let texts = self.cut(&block, blocks)?;
+            let (more, read) = rayon::join(|| blocks.next(&mut next), || self.read_texts(texts, rows));
             // What is wrong comes in the order of the lines.
             read?;
             more?.check(self.origin, self.n_lines)?;
-            std::mem::swap(block, &mut next);
+            std::mem::swap(&mut block, &mut next);
         }
         Ok(())
     }
 
-    fn read_block(&mut self, text: &[u8], rows: &mut DatasetBuilder) -> Result<()> {
-        let texts: Vec<&[u8]> = chunks(text, PART_LEN).collect();
+    /// Cuts a block between records into texts of about [`PART_LEN`] bytes. A record without end is given back, unless it is
+    /// the last of the whole text.
+    fn cut<'t>(&self, block: &'t [u8], blocks: &mut Blocks<'_>) -> Result<Vec<&'t [u8]>> {
+        let is_marked = self.parser.is_marked(block);
+        let (mut texts, mut rest) = (Vec::new(), block);
+        while !rest.is_empty() {
+            let mut len = if is_marked { self.whole_records(rest) } else { whole_lines(rest) };
+            if len == 0 && blocks.is_last() {
+                len = rest.len();
+            } else if len == 0 && texts.is_empty() {
+                return Err(long_record().at(self.origin.location().line(self.n_lines + 1)));
+            } else if len == 0 {
+                blocks.put_back(rest);
+                break;
+            }
+            let (text, behind) = rest.split_at(len);
+            texts.push(text);
+            rest = behind;
+        }
+        Ok(texts)
+    }
+
+    /// The length of the first records of a text, about [`PART_LEN`]; 0 where none ends in it.
+    fn whole_records(&self, text: &[u8]) -> usize {
+        let mut len = 0;
+        while len < PART_LEN
+            && let Some(record) = self.parser.record_len(&text[len..])
+        {
+            len += record;
+        }
+        len
+    }
+
+    fn read_texts(&mut self, texts: Vec<&[u8]>, rows: &mut DatasetBuilder) -> Result<()> {
         self.parts.truncate(texts.len());
         let empty = || Part { rows: Rows::new(self.layout), n_lines: 0, problem: None };
         self.parts.resize_with(texts.len(), empty);

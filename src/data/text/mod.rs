@@ -11,6 +11,7 @@ pub(super) use lines::Start;
 
 use memchr::memchr2;
 
+use super::fields::Mismatch;
 use crate::error::{Error, Location};
 
 /// A line with its end may be no longer, in bytes, nor a record of several lines: so memory stays bounded.
@@ -18,6 +19,18 @@ pub(super) const MAX_LINE: usize = 4 << 20;
 
 pub(super) fn too_long(place: Location) -> Error {
     Error::input(place, format!("lines of at most {MAX_LINE} bytes"), "a longer one")
+}
+
+/// What is wrong with a record of several lines that is too long.
+pub(super) fn long_record() -> Mismatch {
+    let expected =
+        format!("a record of at most {MAX_LINE} bytes (or a quotation mark that closes the field)");
+    Mismatch::new(expected, "a longer one".into())
+}
+
+/// The length of the first line of a text with its end; `None` where it has none.
+fn line_len(text: &[u8]) -> Option<usize> {
+    memchr2(b'\n', b'\r', text).map(|at| at + end_len(&text[at..]))
 }
 
 /// The first line of a text, without its end, and what follows.

@@ -2,22 +2,38 @@ use std::ops::Range;
 
 use memchr::memchr3;
 
-use super::records::{Format, split};
+use super::records::{Fault, Format, Record, Records, split};
 use crate::data::column_map::{Layout, Role};
 use crate::data::fields::{self, Encoding};
+use crate::data::source::Origin;
 use crate::data::text::{self, LineParser, Part, Problem};
 use crate::data::vocab_builder::Keys;
 
-/// Reads the rows of lines in which no mark has a meaning.
+/// Reads the rows of delimited text: a line without marks as it is, by a fast path where it can, and others record by
+/// record.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct UnmarkedLines<'a> {
+pub(super) struct DelimitedLines<'a> {
     pub(super) layout: &'a Layout,
     pub(super) format: &'a Format,
     pub(super) encoding: Encoding,
 }
 
-impl LineParser for UnmarkedLines<'_> {
+impl LineParser for DelimitedLines<'_> {
     fn parse(&self, text: &[u8], part: &mut Part) {
+        if self.is_marked(text) { self.parse_records(text, part) } else { self.parse_lines(text, part) }
+    }
+
+    fn is_marked(&self, text: &[u8]) -> bool {
+        self.format.is_marked(text)
+    }
+
+    fn record_len(&self, text: &[u8]) -> Option<usize> {
+        self.format.record_len(text)
+    }
+}
+
+impl DelimitedLines<'_> {
+    fn parse_lines(&self, text: &[u8], part: &mut Part) {
         part.rows.reserve(memchr::memchr_iter(b'\n', text).count());
         let is_usual = self.layout.reading.is_plain();
         let (mut at, mut ranges) = (0, Vec::new());
@@ -35,9 +51,31 @@ impl LineParser for UnmarkedLines<'_> {
             at = text.len() - rest.len();
         }
     }
-}
 
-impl UnmarkedLines<'_> {
+    fn parse_records(&self, text: &[u8], part: &mut Part) {
+        let mut records = Records::new(text, self.format, 0, &Origin::default());
+        let mut record = Record::default();
+        let problem = loop {
+            match records.try_next(&mut record) {
+                Ok(true) => {
+                    if let Err(problem) = self.push(record.len(), |index| record.field(index), part) {
+                        break problem;
+                    }
+                }
+                Ok(false) => {
+                    part.n_lines = records.consumed().lines;
+                    return;
+                }
+                Err(Fault::Record(mismatch)) => break Problem::Line(mismatch),
+                Err(Fault::Read(error)) => {
+                    unreachable!("a text in memory is read, and its lines are short: {error}")
+                }
+            }
+        };
+        part.n_lines = record.line();
+        part.problem = Some(problem);
+    }
+
     /// Reads the line that begins `at` and says where the next one does, if the line is of the usual form:
     /// a delimiter of one byte, numbers of digits only.
     #[inline(always)]
@@ -89,10 +127,20 @@ impl UnmarkedLines<'_> {
             return Ok(());
         }
         split(line, &self.format.delimiter, ranges);
-        if ranges.len() != self.layout.roles.len() {
-            return Err(Problem::Width(ranges.len()));
+        self.push(ranges.len(), |index| &line[ranges[index].clone()], part)
+    }
+
+    /// Appends the row of so many fields.
+    fn push<'f>(
+        &self,
+        n_fields: usize,
+        field: impl Fn(usize) -> &'f [u8],
+        part: &mut Part,
+    ) -> Result<(), Problem> {
+        if n_fields != self.layout.roles.len() {
+            return Err(Problem::Width(n_fields));
         }
-        let field = |_, index: usize| self.encoding.decode(&line[ranges[index].clone()]).map(Some);
+        let field = |_, index| self.encoding.decode(field(index)).map(Some);
         Ok(fields::push_row(self.layout, field, &mut part.rows)?)
     }
 }

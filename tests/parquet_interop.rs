@@ -21,7 +21,7 @@ fn a_file_of_pyarrow_is_read() {
     assert_eq!((data.interactions().len(), data.n_users(), data.n_items()), (60, 6, 7));
     for (n, found) in (0..60).zip(data.interactions().iter()) {
         let user = (n * n % 11 + (1_i64 << 40)).to_string();
-        let expected = (user, format!("film {}", n % 7), (n % 10) as f32 / 2.0, 1000 * n);
+        let expected = (user, format!("film {}", n % 7), (n % 10) as f32 / 2.0, n);
         assert_eq!(row(&data, found), expected);
     }
 }
@@ -53,6 +53,79 @@ fn pyarrow_and_polars_read_what_is_written_here_and_the_reverse() {
 
     let columns = ColumnMap::new("user", "item").value("value").timestamp("timestamp").text_items();
     assert!(read_parquet(&theirs, &columns).unwrap() == data);
+}
+
+/// Users, items, ratings and seconds of the rows that `tests/parquet_types.py` writes; `day` gives the start of the day.
+fn expected(time: impl Fn(i64) -> i64) -> Vec<(i64, i64, f32, i64)> {
+    (0..1000).map(|n| (n * n % 101, n % 31, (n % 10) as f32 / 2.0, time(n))).collect()
+}
+
+/// 2024-01-01.
+const START: i64 = 1_704_067_200;
+
+fn seconds(n: i64) -> i64 {
+    START + n
+}
+
+fn day(n: i64) -> i64 {
+    START + n / 100 * 86_400
+}
+
+/// The rows of a data set, whose items may be called `film 7`.
+fn rows(data: &Dataset) -> Vec<(i64, i64, f32, i64)> {
+    let number = |key: String| key.trim_start_matches("film ").parse::<i64>().unwrap();
+    let rows = data.interactions().iter().map(|found| row(data, found));
+    rows.map(|(user, item, value, time)| (number(user), number(item), value, time)).collect()
+}
+
+fn sorted(mut rows: Vec<(i64, i64, f32, i64)>) -> Vec<(i64, i64, f32, i64)> {
+    rows.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    rows
+}
+
+#[test]
+#[ignore = "needs a Python with pandas, polars and pyarrow: set RECSYS_PYTHON to it"]
+fn types_and_folders_of_pandas_polars_and_pyarrow_are_read() {
+    let python = std::env::var_os("RECSYS_PYTHON").expect("RECSYS_PYTHON names a Python with these packages");
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet_types.py");
+    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: &str, columns: &ColumnMap| read_parquet(folder.path().join(name), columns);
+
+    let columns = ColumnMap::new("user", "item").value("rating").timestamp("time").text_items();
+    let error = read("pandas.parquet", &columns).unwrap_err().to_string();
+    assert!(error.contains("line 4, column user: expected a whole number"), "{error}");
+    let data = read("pandas.parquet", &columns.clone().skip_missing()).unwrap();
+    let with_user: Vec<_> =
+        (0..).zip(expected(seconds)).filter(|(n, _)| n % 7 != 3).map(|(_, row)| row).collect();
+    assert_eq!((rows(&data), data.n_skipped()), (with_user, 143));
+
+    let data = read("pyarrow.parquet", &columns).unwrap();
+    assert_eq!(rows(&data), expected(day));
+    let data = read("int96.parquet", &ColumnMap::new("user", "item").timestamp("time")).unwrap();
+    let without_rating = |(user, item, _, time): (i64, i64, f32, i64)| (user, item, 1.0, time);
+    assert_eq!(rows(&data), expected(seconds).into_iter().map(without_rating).collect::<Vec<_>>());
+
+    // The rows of a user one behind another, each with its place as time.
+    let data = read("polars.parquet", &ColumnMap::new("user", "items").value("ratings")).unwrap();
+    let mut of_users = vec![Vec::new(); 101];
+    for (user, item, rating, _) in expected(seconds) {
+        let place = of_users[user as usize].len() as i64;
+        of_users[user as usize].push((user, item, rating, place));
+    }
+    assert_eq!(sorted(rows(&data)), sorted(of_users.concat()));
+    assert_eq!(data.interactions().timestamps()[..2], [0, 1]);
+
+    let days = ColumnMap::new("user", "item").timestamp("day");
+    let by_day = sorted(expected(day).into_iter().map(without_rating).collect());
+    for name in ["dataset", "polars_dataset"] {
+        assert_eq!(sorted(rows(&read(name, &days).unwrap())), by_day, "{name}");
+    }
+    let shops = ColumnMap::new("shop", "item").text_users().skip_missing();
+    let data = read("dataset", &shops).unwrap();
+    assert_eq!((data.n_skipped(), data.interactions().len()), (200, 800));
+    assert!((1..5).all(|n| data.users().id(format!("é/{n} %").as_str()).is_some()), "{:?}", data.users());
 }
 
 /// What polars writes by default is read with the Cargo feature `zstd`, and without it the error names the

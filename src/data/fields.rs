@@ -178,7 +178,7 @@ pub(super) fn int(text: &str) -> Result<u64, Mismatch> {
     number.map(|number| number.magnitude).ok_or_else(|| Mismatch::of(INT_KEY, text))
 }
 
-const INT_KEY: &str = "a whole number (or a column declared text)";
+pub(super) const INT_KEY: &str = "a whole number (or a column declared text)";
 
 /// A whole number below 2^64, and its sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

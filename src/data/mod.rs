@@ -19,10 +19,6 @@ mod movielens;
 mod packed;
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet;
-#[cfg(feature = "parquet")]
-mod parquet_check;
-#[cfg(feature = "parquet")]
-mod parquet_thrift;
 mod recency;
 mod rows;
 mod sequences;

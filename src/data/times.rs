@@ -113,7 +113,8 @@ impl Times {
     }
 }
 
-fn checked(time: Option<i64>, found: impl Fn() -> String) -> Result<i64, Mismatch> {
+/// A count that is one.
+pub(super) fn checked(time: Option<i64>, found: impl Fn() -> String) -> Result<i64, Mismatch> {
     match time {
         Some(time) if time >= 0 => Ok(time),
         Some(_) => Err(Mismatch::new("a time of 0 or later", found())),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, LargeListArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use arrow::datatypes::{DataType, Field, Float32Type};
 use arrow::record_batch::RecordBatch;
 
 use super::ItemVectors;
 use super::item_vectors::zeros;
 use crate::data::Vocab;
-use crate::data::parquet::{Kind, open, read_columns};
+use crate::data::parquet::{ParquetFile, is_uuid, key_texts, parts};
 use crate::error::{Error, Location, Result};
 
 /// What becomes of the items of a vocabulary that a file of vectors does not name.
@@ -24,9 +24,9 @@ pub enum MissingItems {
 
 impl ItemVectors {
     /// Reads the vectors of the items of a vocabulary from a Parquet file, in which a row has an item's key and
-    /// its vector.
+    /// its vector, or from the files of a folder.
     ///
-    /// The `key` column holds whole numbers or text, in any order. A vector is made of the columns `vector`, side
+    /// The `key` column holds keys as those of [`read_parquet`](crate::data::read_parquet), in any order. A vector is made of the columns `vector`, side
     /// by side: a column of numbers gives one coordinate, a column of lists (of fixed or of equal size) as many as
     /// its lists have. Rows of keys that are not in `items` are passed over.
     ///
@@ -42,22 +42,23 @@ impl ItemVectors {
         missing: MissingItems,
     ) -> Result<Self> {
         let path = path.as_ref();
-        let place = Location::file(path);
-        let file = open(path)?;
-        let mut columns = vec![index_of(key, file.schema(), &place)?];
-        for name in vector {
-            columns.push(index_of(name, file.schema(), &place)?);
+        let mut rows = Rows::new(key, vector, items, Location::file(path));
+        for part in parts(path)? {
+            let file = ParquetFile::open(&part)?;
+            let names = std::iter::once(&key).chain(vector);
+            let columns: Vec<usize> = names.map(|name| index_of(name, &file)).collect::<Result<_>>()?;
+            rows.begin(file.place());
+            file.batches(columns)?.try_for_each(|batch| rows.append(&batch?))?;
         }
-        let mut rows = Rows::new(key, vector, items, place.clone());
-        read_columns(file, columns, &place, |batch| rows.append(batch))?;
+        rows.place = Location::file(path);
         rows.finish(missing)
     }
 }
 
-pub(super) fn index_of(name: &str, schema: &Schema, place: &Location) -> Result<usize> {
-    schema.index_of(name).map_err(|_| {
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::input(place.clone().column(name), format!("a column named {name:?}"), names.join(", "))
+pub(super) fn index_of(name: &str, file: &ParquetFile) -> Result<usize> {
+    file.schema().index_of(name).map_err(|_| {
+        let found = file.names().join(", ");
+        Error::input(file.place().column(name), format!("a column named {name:?}"), found)
     })
 }
 
@@ -66,11 +67,14 @@ struct Rows<'a> {
     key: &'a str,
     vector: &'a [&'a str],
     items: &'a Vocab,
+    /// The file that is read.
     place: Location,
     n_rows: u64,
+    /// How many of them stand in the files before.
+    n_before: u64,
     /// Of each of the columns `vector`; empty before the first row.
     widths: Vec<usize>,
-    /// The row of each item, counted from 1; 0 before it has come.
+    /// The row of each item, counted from 1 through all files; 0 before it has come.
     row_of: Vec<u64>,
     values: Vec<f32>,
 }
@@ -78,11 +82,20 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(key: &'a str, vector: &'a [&'a str], items: &'a Vocab, place: Location) -> Self {
         let row_of = vec![0; items.len()];
-        Self { key, vector, items, place, n_rows: 0, widths: Vec::new(), row_of, values: Vec::new() }
+        let (widths, values) = (Vec::new(), Vec::new());
+        Self { key, vector, items, place, n_rows: 0, n_before: 0, widths, row_of, values }
+    }
+
+    /// What comes now stands in another file.
+    fn begin(&mut self, place: Location) {
+        self.place = place;
+        self.n_before = self.n_rows;
     }
 
     fn append(&mut self, batch: &RecordBatch) -> Result<()> {
-        let keys = Kind::Text.read(&batch[self.key], &self.place.clone().column(self.key), self.n_rows)?;
+        let is_uuid = batch.schema_ref().field_with_name(self.key).is_ok_and(is_uuid);
+        let n_above = self.n_rows - self.n_before;
+        let keys = key_texts(&batch[self.key], is_uuid, &self.place.clone().column(self.key), n_above)?;
         let columns: Vec<Lists> = (self.vector.iter())
             .map(|name| Lists::read(&batch[*name], self.place.clone().column(*name)))
             .collect::<Result<_>>()?;
@@ -90,9 +103,9 @@ impl<'a> Rows<'a> {
             self.widths = columns.iter().map(Lists::first_width).collect();
             self.values = zeros(self.items.len(), self.dim(), self.place.clone())?;
         }
-        for (row, key) in keys.as_string::<i32>().iter().flatten().enumerate() {
+        for (row, key) in keys.iter().enumerate() {
             let Some(item) = self.items.id(key) else { continue };
-            let line = self.n_rows + row as u64 + 1;
+            let line = n_above + row as u64 + 1;
             self.note(item as usize, key, line)?;
             let mut start = item as usize * self.dim();
             for (column, &width) in columns.iter().zip(&self.widths) {
@@ -110,10 +123,13 @@ impl<'a> Rows<'a> {
 
     /// Notes that an item stands in this row, and in no other.
     fn note(&mut self, item: usize, key: &str, row: u64) -> Result<()> {
-        match std::mem::replace(&mut self.row_of[item], row) {
+        match std::mem::replace(&mut self.row_of[item], self.n_before + row) {
             0 => Ok(()),
             before => {
-                let found = format!("{key} again, after row {before}");
+                let found = match before.checked_sub(self.n_before) {
+                    None | Some(0) => format!("{key} again, after a row of another file"),
+                    Some(before) => format!("{key} again, after row {before}"),
+                };
                 Err(Error::input(self.place.clone().line(row).column(self.key), "distinct items", found))
             }
         }

@@ -4,7 +4,7 @@
 //! The decoder goes by the number of a field and does not look at its type, so a field of another type would have it
 //! read other bytes than this walk. Therefore the tables below say the type of every field that it knows.
 
-use Type::{Bool, Byte, Bytes, Double, Int, Kept, Length, List, Schema, Struct};
+use Type::{Bool, Byte, Bytes, Codec, Double, Int, Kept, Length, List, Schema, Struct};
 
 /// Structs may be nested so deep; the format's own need seven levels.
 const MAX_NESTING: usize = 64;
@@ -16,6 +16,8 @@ pub(super) enum Flaw {
     Short,
     /// This stands there.
     Wrong(String),
+    /// A column is compressed by a codec of this number, which none has.
+    Codec(i64),
 }
 
 type Result<T> = std::result::Result<T, Flaw>;
@@ -35,6 +37,8 @@ pub(super) enum Type {
     Bytes,
     /// An `Int` of 32 bits whose value is kept in this slot.
     Kept(usize),
+    /// An `Int` that is the number of a codec.
+    Codec,
     /// `Bytes` whose length is kept in this slot.
     Length(usize),
     List(&'static Type),
@@ -110,7 +114,7 @@ const BOUNDING_BOX: Type = Struct(&[
 const COLUMN_META_DATA: Type = Struct(&[
     (1, Int),
     (2, List(&Int)),
-    (4, Int),
+    (4, Codec),
     (5, Int),
     (6, Int),
     (7, Int),
@@ -287,6 +291,10 @@ impl<'a> Walk<'a> {
                     .map(drop)
                     .or_else(|_| wrong(format!("a number of 32 bits that is {value}")))
             }
+            Codec => match self.int()? {
+                0..=7 => Ok(()),
+                unknown => Err(Flaw::Codec(unknown)),
+            },
             Length(slot) => {
                 self.kept[slot] = self.run()? as i64;
                 Ok(())
@@ -370,7 +378,7 @@ impl Type {
         match self {
             Bool => matches!(wire, 1 | 2),
             Byte => wire == 3,
-            Int | Kept(_) => matches!(wire, 4..=6),
+            Int | Kept(_) | Codec => matches!(wire, 4..=6),
             Double => wire == 7,
             Bytes | Length(_) => wire == 8,
             List(_) | Schema => wire == 9,

@@ -13,8 +13,9 @@ use parquet::column::page::Page;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::decode::decode;
-use super::parquet_thrift::{Element, Flaw, PageHeader, varint, walk_footer, walk_page_header};
+use super::thrift::{Element, Flaw, PageHeader, varint, walk_footer, walk_page_header};
+use super::{CODECS, FORMAT};
+use crate::data::decode;
 use crate::error::{Error, Location, Result};
 
 /// Lists and structs may be nested so deep in a schema.
@@ -37,14 +38,37 @@ const HEADER_WINDOW: u64 = 4096;
 /// The encodings of texts that say how many there are: by lengths, and by common beginnings.
 const COUNTED: [i64; 2] = [Encoding::DELTA_LENGTH_BYTE_ARRAY as i64, Encoding::DELTA_BYTE_ARRAY as i64];
 
-const FORMAT: &str = "Parquet";
-
 type Walked<T> = std::result::Result<T, Flaw>;
 
-/// Refuses a file whose footer is longer than the file, is encrypted, or speaks of more than it holds.
+/// How files of other formats begin.
+const OTHERS: [(&[u8], &str); 7] = [
+    (b"ARROW1", "an Arrow IPC (Feather) file"),
+    (b"\xff\xff\xff\xff", "an Arrow IPC stream"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"PK\x03\x04", "a zip archive"),
+];
+
+/// Refuses a file of another format.
+fn check_format(start: &[u8], place: &Location) -> Result<()> {
+    if start.is_empty() || start.starts_with(b"PAR1") || start.starts_with(b"PARE") {
+        return Ok(());
+    }
+    let found = match OTHERS.iter().find(|(begins, _)| start.starts_with(begins)) {
+        Some((_, format)) => (*format).to_owned(),
+        None => format!("a file that begins with \"{}\"", start.escape_ascii()),
+    };
+    Err(Error::input(place.clone(), "a Parquet file, which begins with \"PAR1\"", found))
+}
+
+/// Refuses a file of another format, or one whose footer is longer than the file, is encrypted, or speaks of more than
+/// it holds.
 pub(super) fn check_footer(file: &File, place: &Location) -> Result<()> {
     let io = || Error::io(place.file.clone().unwrap_or_default());
     let length = file.metadata().map_err(io())?.len();
+    check_format(&read(file, 0, length.min(16)).map_err(io())?, place)?;
     let wrong = |found: &str| Error::input(place.clone(), format!("a complete {FORMAT} file"), found);
     if length < 12 {
         return Err(wrong(&format!("{length} bytes")));
@@ -66,6 +90,9 @@ pub(super) fn check_footer(file: &File, place: &Location) -> Result<()> {
     walk_footer(&footer).and_then(|schema| check_tree(&schema)).map_err(|flaw| match flaw {
         Flaw::Short => wrong("a footer that ends too early"),
         Flaw::Wrong(found) => wrong(&format!("a footer with {found}")),
+        Flaw::Codec(codec) => {
+            Error::input(place.clone(), CODECS, format!("a column compressed by the unknown codec {codec}"))
+        }
     })
 }
 
@@ -123,6 +150,8 @@ pub(super) struct Checked {
     pub(super) refused: Option<Error>,
     /// The length in bytes of the longest text that stands once in the file and may be that of many rows.
     pub(super) longest: usize,
+    /// The values that a row has in the mean, of the row group and the column of lists where these are most.
+    pub(super) n_values: usize,
 }
 
 /// Looks for a row group whose columns, those of `mask`, lie outside the file, or whose pages speak of more than their
@@ -133,11 +162,14 @@ pub(super) fn check_pages(
     mask: &ProjectionMask,
     place: &Location,
 ) -> Checked {
-    let mut checked = Checked { n_groups: 0, refused: None, longest: 0 };
+    let mut checked = Checked { n_groups: 0, refused: None, longest: 0, n_values: 1 };
     let mut n_rows = 0_u64;
     for group in metadata.row_groups() {
         match check_group(file, group, mask, &place.clone().line(n_rows.saturating_add(1))) {
-            Ok(longest) => checked.longest = checked.longest.max(longest),
+            Ok((longest, n_values)) => {
+                checked.longest = checked.longest.max(longest);
+                checked.n_values = checked.n_values.max(n_values);
+            }
             Err(error) => {
                 checked.refused = Some(error);
                 break;
@@ -154,22 +186,24 @@ fn check_group(
     group: &RowGroupMetaData,
     mask: &ProjectionMask,
     place: &Location,
-) -> Result<usize> {
+) -> Result<(usize, usize)> {
     let length = file.metadata().map_err(Error::io(place.file.clone().unwrap_or_default()))?.len();
-    let mut longest = 0;
+    let (mut longest, mut n_values) = (0, 1);
     for (leaf, column) in group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf)) {
         let place = place.clone().column(group.schema_descr().get_column_root(leaf).name());
         let chunk = Chunk { file, length, column, n_rows: group.num_rows() };
         let counted = chunk.check().map_err(|flaw| refused(flaw, place.clone()))?;
         longest = longest.max(chunk.check_texts(counted, &place)?);
+        n_values = n_values.max(column.num_values() as usize / (group.num_rows() as usize).max(1));
     }
-    Ok(longest)
+    Ok((longest, n_values))
 }
 
 fn refused(flaw: Flaw, place: Location) -> Error {
     let found = match flaw {
         Flaw::Short => "a page that ends too early".to_owned(),
         Flaw::Wrong(found) => found,
+        Flaw::Codec(codec) => format!("the codec {codec}"),
     };
     Error::input(place, format!("a complete {FORMAT} file"), found)
 }
@@ -248,7 +282,7 @@ impl Chunk<'_> {
         let mut longest = 0;
         while let Some(page) = decode(FORMAT, place, || pages.next().transpose())? {
             if let Page::DictionaryPage { buf, .. } = &page {
-                longest = longest.max(longest_text(buf));
+                longest = longest.max(self.longest_text(buf));
             } else if let Err(flaw) = self.check_counts(&page) {
                 return Err(refused(flaw, place.clone()));
             }
@@ -257,6 +291,14 @@ impl Chunk<'_> {
             }
         }
         Ok(longest)
+    }
+
+    /// The length of the longest text of a dictionary.
+    fn longest_text(&self, dictionary: &[u8]) -> usize {
+        match self.column.column_type() {
+            Type::FIXED_LEN_BYTE_ARRAY => self.column.column_descr().type_length() as usize,
+            _ => longest_text(dictionary),
+        }
     }
 
     /// Refuses a page whose texts are more than its values.
@@ -367,6 +409,8 @@ fn expansion(codec: Compression) -> Option<i64> {
         Compression::UNCOMPRESSED => None,
         // Three bytes copy 64.
         Compression::SNAPPY => Some(22),
+        // A byte copies 255 more.
+        Compression::LZ4 | Compression::LZ4_RAW => Some(256),
         // Two bits copy 258 bytes.
         Compression::GZIP(_) => Some(1032),
         // A block of 128 KiB needs four bytes.
@@ -384,7 +428,7 @@ mod tests {
     use parquet::schema::parser::parse_message_type;
     use parquet::schema::types::SchemaDescriptor;
 
-    use super::super::parquet::{Batches, open};
+    use super::super::{ParquetFile, Part};
     use super::*;
 
     /// A whole number as Thrift writes it.
@@ -402,13 +446,16 @@ mod tests {
         bytes
     }
 
+    fn part(path: &std::path::Path) -> Part {
+        Part { path: path.to_path_buf(), values: Vec::new() }
+    }
+
     /// The rows of each batch of the first column.
     fn read(bytes: &[u8]) -> Result<Vec<usize>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
         std::fs::write(&path, bytes).unwrap();
-        let batches = Batches::new(open(&path)?, [0], Location::file("t.parquet"))?;
-        batches.map(|batch| Ok(batch?.num_rows())).collect()
+        ParquetFile::open(&part(&path))?.batches([0])?.map(|batch| Ok(batch?.num_rows())).collect()
     }
 
     fn refused(bytes: &[u8], found: &str) {
@@ -563,6 +610,29 @@ mod tests {
     }
 
     #[test]
+    fn long_lists_are_read_in_small_batches() {
+        use arrow::array::{FixedSizeBinaryArray, ListArray};
+        use arrow::datatypes::Int64Type;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let write = |column: ArrayRef| {
+            let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
+            let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), rows.schema(), None).unwrap();
+            writer.write(&rows).unwrap();
+            writer.close().unwrap();
+            let batches = ParquetFile::open(&part(&path)).unwrap().batches([0]).unwrap();
+            batches.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>()
+        };
+        let lists = (0..3000).map(|_| Some((0..1000).map(Some)));
+        let lists = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+        assert_eq!(write(lists), [1048, 1048, 904]);
+        // A dictionary of values of a fixed size has no lengths.
+        let ids = (0..5000).map(|n: u32| [[0xff; 12].as_slice(), &n.to_le_bytes()].concat());
+        let ids = Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap());
+        assert_eq!(write(ids), [5000]);
+    }
+
+    #[test]
     fn honest_files_of_every_encoding_are_read() {
         let texts = (0..5000).map(|row| (row % 7 > 0).then(|| "long".repeat(row % 30) + &row.to_string()));
         let texts: ArrayRef = Arc::new(StringArray::from_iter(texts));
@@ -585,7 +655,7 @@ mod tests {
                 let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).unwrap();
                 writer.write(&rows).unwrap();
                 writer.close().unwrap();
-                let batches = Batches::new(open(&path).unwrap(), [0], Location::memory()).unwrap();
+                let batches = ParquetFile::open(&part(&path)).unwrap().batches([0]).unwrap();
                 let found: Vec<RecordBatch> = batches.map(Result::unwrap).collect();
                 assert_eq!(found.len(), 1);
                 assert!(found[0].column(0).to_data() == rows.column(0).to_data(), "{encoding} {version:?}");

@@ -306,7 +306,7 @@ fn encode_labels(labels: &[Label], columns: &[SourceColumn<'_>], rows: Range<usi
 
 fn encode_groups(column: Option<SourceColumn<'_>>, rows: Range<usize>) -> Result<Vec<u32>> {
     let Some(column) = column else { return Ok(vec![0; rows.len()]) };
-    let group = |row| match column.category(row) {
+    let group = |row| match column.category(row)? {
         Some(key @ Key::Int(int)) => Ok(u32::try_from(int).unwrap_or(hash(key) as u32)),
         Some(key) => Ok(hash(key) as u32),
         None => Err(column.error(row, "a group", "none")),

@@ -47,11 +47,17 @@ impl FieldFit {
             (Self::Ids(fit), FieldKind::MultiValued { .. }) => {
                 let mut keys = Vec::new();
                 for row in rows {
-                    column.categories(row, &mut keys);
+                    column.categories(row, &mut keys)?;
                     keys.iter().for_each(|&key| fit.add(key));
                 }
             }
-            (Self::Ids(fit), _) => rows.filter_map(|row| column.category(row)).for_each(|key| fit.add(key)),
+            (Self::Ids(fit), _) => {
+                for row in rows {
+                    if let Some(key) = column.category(row)? {
+                        fit.add(key);
+                    }
+                }
+            }
             (Self::Text { config, encoder }, _) => {
                 let texts: Vec<&str> = rows.filter_map(|row| column.text(row)).collect();
                 let new = TextEncoder::fit(*config, &texts)?;
@@ -187,7 +193,7 @@ fn encode_categories(
     let missing = offset + ids.n_ids() as u32;
     let mut bags = Bags::with_capacity(rows.len());
     for row in rows {
-        let id = match column.category(row) {
+        let id = match column.category(row)? {
             Some(key) => id_of(ids, offset, column, row, key)?,
             None => missing,
         };
@@ -209,7 +215,7 @@ fn encode_lists(
     let (mut keys, mut numbers) = (Vec::new(), Vec::new());
     let mut bags = Bags::with_capacity(rows.len());
     for row in rows {
-        column.categories(row, &mut keys);
+        column.categories(row, &mut keys)?;
         if let Some(weights) = &weights {
             weights.numbers(row, &mut numbers)?;
             if numbers.len() != keys.len() {

@@ -39,7 +39,7 @@ pub(super) fn shared_histories(
         histories[row] = range(start, wanted.len())?;
     }
     let parts = map_parts(places.len(), |part| {
-        let id = |&(place, row)| id_of(ids, offset, column, row, column.key(place));
+        let id = |&(place, row)| id_of(ids, offset, column, row, column.key(row, place)?);
         places[part].iter().map(id).collect::<Result<Vec<u32>>>()
     })?;
     Ok((parts.concat(), histories))
@@ -55,7 +55,7 @@ pub(super) fn text_histories(
     let parts = map_parts(column.n_rows(), |rows| {
         let (mut keys, mut events, mut lens) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            column.categories(row, &mut keys);
+            column.categories(row, &mut keys)?;
             let latest = &keys[keys.len().saturating_sub(max_len)..];
             for &key in latest {
                 events.push(id_of(ids, offset, column, row, key)?);

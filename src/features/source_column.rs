@@ -37,13 +37,10 @@ impl Wanted {
     fn accepts(self, column: &Column, separator: Option<&str>) -> bool {
         let (values, lists) = (column.values(), column.parts().is_some());
         let joined = matches!(values, Values::Texts(_)) && !lists && separator.is_some();
-        let categories = !matches!(values, Values::Numbers(_));
         match self {
-            Self::Numbers => !lists,
-            Self::Categories => !lists && categories,
+            Self::Numbers | Self::Categories => !lists,
             Self::Texts => !lists && matches!(values, Values::Texts(_)),
-            Self::CategoryLists => (lists && categories) || joined,
-            Self::NumberLists => lists || joined,
+            Self::CategoryLists | Self::NumberLists => lists || joined,
         }
     }
 }
@@ -86,9 +83,12 @@ impl<'a> SourceColumn<'a> {
     }
 
     /// The category of a row, unless it is missing.
+    ///
+    /// # Errors
+    /// A number that is not whole.
     #[inline]
-    pub(super) fn category(&self, row: usize) -> Option<Key<'a>> {
-        if self.is_missing(row) { None } else { Some(self.key(row)) }
+    pub(super) fn category(&self, row: usize) -> Result<Option<Key<'a>>> {
+        if self.is_missing(row) { Ok(None) } else { self.key(row, row).map(Some) }
     }
 
     /// The number of a row, unless it is missing.
@@ -109,11 +109,17 @@ impl<'a> SourceColumn<'a> {
     }
 
     /// Replaces `keys` by the categories in the list of a row.
-    pub(super) fn categories(&self, row: usize, keys: &mut Vec<Key<'a>>) {
+    ///
+    /// # Errors
+    /// A number that is not whole.
+    pub(super) fn categories(&self, row: usize, keys: &mut Vec<Key<'a>>) -> Result<()> {
         keys.clear();
         match self.column.parts() {
-            Some(parts) => keys.extend(parts[row].clone().map(|at| self.key(at))),
-            None => keys.extend(self.tokens(row).map(Key::from)),
+            Some(parts) => parts[row].clone().try_for_each(|at| self.key(row, at).map(|key| keys.push(key))),
+            None => {
+                keys.extend(self.tokens(row).map(Key::from));
+                Ok(())
+            }
         }
     }
 
@@ -147,13 +153,24 @@ impl<'a> SourceColumn<'a> {
             .filter(|token| !token.is_empty())
     }
 
-    /// The category at a place among the values, which are no numbers of fractions.
+    /// The category at a place among the values, of a row.
+    ///
+    /// # Errors
+    /// A number that is not whole.
     #[inline]
-    pub(super) fn key(&self, at: usize) -> Key<'a> {
+    pub(super) fn key(&self, row: usize, at: usize) -> Result<Key<'a>> {
         match self.column.values() {
-            Values::Ints(ints) => Key::Int(ints[at]),
-            Values::Texts(texts) => texts.get(at).into(),
-            Values::Numbers(_) => unreachable!("categories are not wanted of numbers"),
+            Values::Ints(ints) => Ok(Key::Int(ints[at])),
+            Values::Texts(texts) => Ok(texts.get(at).into()),
+            Values::Numbers(numbers) => self.whole(row, numbers[at]),
+        }
+    }
+
+    /// The category of a number. From 2^53 on it may stand for others, too.
+    fn whole(&self, row: usize, number: f64) -> Result<Key<'a>> {
+        match number.fract() == 0.0 && number.abs() < 2f64.powi(53) {
+            true => Ok(Key::Int(number as i64)),
+            false => Err(self.error(row, "a whole number below 2^53, or a text", number.to_string())),
         }
     }
 
@@ -171,6 +188,62 @@ impl<'a> SourceColumn<'a> {
             Ok(number) if number.is_finite() => Ok(number),
             Ok(_) => Err(self.error(row, "a finite number", Key::Text(text).to_string())),
             Err(_) => Err(self.error(row, "a number", Key::Text(text).to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::{FeatureEncoder, FieldKind, Ids, Pooling, Schema};
+
+    fn table(column: Column) -> Table {
+        Table::default().with_column("c", column).unwrap()
+    }
+
+    fn fit(kind: impl Into<FieldKind>, column: Column) -> Result<FeatureEncoder> {
+        FeatureEncoder::fit(Schema::default().with_field("c", kind), [Ok(table(column))])
+    }
+
+    fn numbers(numbers: &[Option<f64>]) -> Column {
+        Column::numbers(numbers.iter().copied()).unwrap()
+    }
+
+    fn lists(last: f64) -> Column {
+        Column::number_lists([vec![1.0, 2.0], vec![last]]).unwrap()
+    }
+
+    #[test]
+    fn numbers_that_are_whole_are_categories() {
+        let ints = Column::ints([Some(7), None, Some(-3)]);
+        let floats = numbers(&[Some(7.0), None, Some(-3.0)]);
+        let encoder = fit(Ids::default(), ints.clone()).unwrap();
+        assert_eq!(fit(Ids::default(), floats.clone()).unwrap(), encoder);
+        assert_eq!(encoder.encode(&table(floats)).unwrap(), encoder.encode(&table(ints)).unwrap());
+        for (number, found) in [(7.5, "7.5"), (9_007_199_254_740_992.0, "9007199254740992")] {
+            let column = numbers(&[Some(7.0), Some(number)]);
+            let expected = "input, line 2, column c: expected a whole number below 2^53, or a text, found";
+            for error in
+                [encoder.encode(&table(column.clone())).map(drop), fit(Ids::default(), column).map(drop)]
+            {
+                assert_eq!(error.unwrap_err().to_string(), format!("{expected} {found}"));
+            }
+        }
+    }
+
+    #[test]
+    fn so_are_those_of_lists() {
+        let multi = || FieldKind::MultiValued { ids: Ids::default(), pooling: Pooling::Sum, separator: None };
+        let encoder = fit(multi(), Column::int_lists([vec![1, 2], vec![3]])).unwrap();
+        assert_eq!(fit(multi(), lists(3.0)).unwrap(), encoder);
+        let history = FieldKind::History { of: "item".into(), max_len: 3, separator: None };
+        let schema = Schema::default().with_field("item", Ids::default()).with_field("c", history);
+        let rows = |last| table(lists(last)).with_column("item", Column::ints([1, 3])).unwrap();
+        let histories = FeatureEncoder::fit(schema, [Ok(rows(3.0))]).unwrap();
+        assert!(histories.encode(&rows(3.0)).is_ok());
+        for error in [encoder.encode(&table(lists(3.5))), histories.encode(&rows(3.5))] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with("input, line 2, column c") && error.ends_with("found 3.5"), "{error}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Readers of binary files.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int8Array,
-    Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+    FixedSizeListArray, Float32Array, Float64Array, Int8Array, Int64Array, ListArray, ListBuilder,
+    RecordBatch, StringArray, StringBuilder, StructArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Int64Type};
 use parquet::arrow::ArrowWriter;
@@ -71,6 +72,44 @@ fn lists() -> ArrayRef {
     Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows))
 }
 
+fn bytes() -> ArrayRef {
+    Arc::new(BinaryArray::from_iter(texts().iter().map(|text| (text != "film 2").then_some(text.as_bytes()))))
+}
+
+fn digests() -> ArrayRef {
+    let values = (0..N_ROWS as u8).map(|n| [n, 0xab, 7 * n, n / 2]);
+    Arc::new(FixedSizeBinaryArray::try_from_iter(values).expect("values of one size"))
+}
+
+fn dates() -> ArrayRef {
+    Arc::new(Date32Array::from_iter_values((0..N_ROWS as i32).map(|n| 19_000 + n)))
+}
+
+fn decimals() -> ArrayRef {
+    let values = Decimal128Array::from_iter_values((0..N_ROWS as i128).map(|n| 100 * n));
+    Arc::new(values.with_precision_and_scale(12, 2).expect("numbers of five digits"))
+}
+
+/// Lists of texts, as long as those of [`lists`].
+fn text_lists() -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for n in 0..N_ROWS {
+        (0..n % 3).for_each(|item| lists.values().append_value(format!("film {item}")));
+        lists.append(n != 3);
+    }
+    Arc::new(lists.finish())
+}
+
+/// A folder whose file `r.parquet` is to be damaged, beside another.
+fn table_folder(folder: &Path, other: &[u8]) -> PathBuf {
+    let path = folder.join("table");
+    for part in ["day=2024-01-03", "day=2024-01-04"] {
+        fs::create_dir_all(path.join(part)).expect("the scratch folder can be written");
+    }
+    fs::write(path.join("day=2024-01-04/other.parquet"), other).expect("the scratch folder can be written");
+    path
+}
+
 fn vectors() -> ArrayRef {
     let rows = (0..N_ROWS).map(|n| Some([Some(n as f32), Some(0.5), Some(-1.0)]));
     Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows, 3))
@@ -92,7 +131,8 @@ fn nested() -> ArrayRef {
     ]))
 }
 
-/// Files of interactions: plain numbers, texts in a dictionary, other types, columns within columns beside them.
+/// Files of interactions: plain numbers, texts in a dictionary, other types, columns within columns beside them; lists of
+/// items; bytes, decimals and dates.
 fn interaction_files() -> Vec<Vec<u8>> {
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0..N_ROWS).map(|n| n as f64 / 2.0)));
     let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(0..N_ROWS as i64));
@@ -101,12 +141,19 @@ fn interaction_files() -> Vec<Vec<u8>> {
     let plain = vec![("user", numbers()), ("item", names), ("rating", values.clone()), ("time", numbers())];
     let other = vec![("user", nulls), ("item", categories()), ("rating", values), ("time", times)];
     let more = vec![("user", numbers()), ("item", numbers()), ("nested", nested()), ("lists", lists())];
+    let of_lists = vec![("user", numbers()), ("item", text_lists()), ("rating", lists()), ("time", dates())];
+    let of_bytes = vec![("user", bytes()), ("item", digests()), ("rating", decimals()), ("time", dates())];
     vec![
         parquet_file(plain.clone(), Compression::UNCOMPRESSED, false),
         parquet_file(plain, Compression::SNAPPY, true),
         parquet_file(other, Compression::GZIP(Default::default()), true),
         parquet_file(more, Compression::UNCOMPRESSED, true),
         data_file("pyarrow.parquet"),
+        parquet_file(of_lists.clone(), Compression::UNCOMPRESSED, true),
+        parquet_file(of_lists, Compression::LZ4_RAW, false),
+        parquet_file(of_bytes.clone(), Compression::UNCOMPRESSED, true),
+        parquet_file(of_bytes, Compression::LZ4, false),
+        data_file("uuid_int96.parquet"),
     ]
 }
 
@@ -116,14 +163,36 @@ pub fn parquet(folder: &Path) -> Box<dyn Target> {
         ColumnMap::new("user", "item").text_users().text_items(),
         ColumnMap::new("user", "item"),
         ColumnMap::new(2, 1).value(3).text_users(),
+        ColumnMap::new("user", "item")
+            .value("rating")
+            .timestamp("time")
+            .text_users()
+            .text_items()
+            .skip_missing(),
+        ColumnMap::new("user", "items").timestamp("time").text_users().text_items().missing_words(["film 1"]),
+        // Of a folder.
+        ColumnMap::new("user", "item").timestamp("day").text_items().skip_missing(),
     ];
     let n_variants = maps.len();
-    let read = move |variant: usize, file: &Path| told(read_parquet(file, &maps[variant]).map(drop));
     let all = interaction_files();
+    let table = table_folder(folder, &all[0]);
+    let file = table.join("day=2024-01-03/r.parquet");
+    let read = move |variant: usize, file: &Path| {
+        let path = if variant + 1 == n_variants { &table } else { file };
+        told(read_parquet(path, &maps[variant]).map(drop))
+    };
     let of = |files: &[usize]| files.iter().map(|&file| all[file].clone()).collect();
     // Those that have the columns; the third has a null among the keys.
-    let seeds = vec![of(&[0, 1, 4]), of(&[0, 1, 2, 4]), of(&[3]), of(&[0, 1, 4])];
-    Box::new(Reader { seeds, ..reader(folder, "r.parquet", Vec::new(), n_variants, read) })
+    let seeds = vec![
+        of(&[0, 1, 4]),
+        of(&[0, 1, 2, 4, 5, 7]),
+        of(&[3]),
+        of(&[0, 1, 4]),
+        of(&[5, 6, 7, 8]),
+        of(&[9]),
+        of(&[0, 5, 6]),
+    ];
+    Box::new(Reader { seeds, file, ..reader(folder, "r.parquet", Vec::new(), n_variants, read) })
 }
 
 pub fn parquet_tables(folder: &Path) -> Box<dyn Target> {
@@ -132,15 +201,23 @@ pub fn parquet_tables(folder: &Path) -> Box<dyn Target> {
     let columns = vec![("a", numbers()), ("b", lists()), ("c", categories())];
     let others = vec![("a", flags), ("b", vectors()), ("c", nested())];
     let more = vec![("a", small), ("b", lists()), ("c", categories())];
+    let bytes = vec![("a", bytes()), ("b", text_lists()), ("c", digests())];
+    let numbers = vec![("a", decimals()), ("b", dates()), ("c", numbers())];
     let seeds = vec![
         parquet_file(columns.clone(), Compression::UNCOMPRESSED, true),
         parquet_file(columns, Compression::SNAPPY, false),
         parquet_file(others, Compression::UNCOMPRESSED, true),
         parquet_file(more, Compression::UNCOMPRESSED, false),
+        parquet_file(bytes.clone(), Compression::UNCOMPRESSED, true),
+        parquet_file(bytes, Compression::LZ4_RAW, false),
+        parquet_file(numbers, Compression::UNCOMPRESSED, true),
     ];
-    let read = |variant: usize, file: &Path| {
-        let columns: &[&str] = [&["a", "b"][..], &["b"], &["c", "a"]][variant];
-        for table in told(ParquetTables::open(file, columns))? {
+    let table = table_folder(folder, &seeds[0]);
+    let file = table.join("day=2024-01-03/r.parquet");
+    let read = move |variant: usize, file: &Path| {
+        let columns: &[&str] = [&["a", "b"][..], &["b"], &["c", "a"], &["day", "a"]][variant];
+        let path = if columns[0] == "day" { &table } else { file };
+        for table in told(ParquetTables::open(path, columns))? {
             let table = told(table)?;
             let column = table.column(columns[0]).expect("a column that was asked for");
             assert_eq!(column.len(), table.n_rows());
@@ -150,7 +227,7 @@ pub fn parquet_tables(folder: &Path) -> Box<dyn Target> {
         }
         Ok(())
     };
-    Box::new(reader(folder, "t.parquet", seeds, 3, read))
+    Box::new(Reader { file, ..reader(folder, "t.parquet", seeds, 4, read) })
 }
 
 pub fn parquet_vectors(folder: &Path) -> Box<dyn Target> {

@@ -112,7 +112,7 @@ impl ItemListReader {
         let layout = Layout::item_lists(self.reading.clone(), self.ordered);
         let mut rows = DatasetBuilder::new(&layout);
         let parser = Lists { layout: &layout, delimiter: &self.format.delimiter, encoding: self.encoding };
-        let mut lines = LineReader::new(parser, &layout, origin, 0);
+        let lines = LineReader::new(parser, &layout, origin, 0);
         lines.read(&mut Blocks::new(bytes, origin), Vec::new(), &mut rows)?;
         rows.finish(origin.location())
     }

@@ -75,9 +75,9 @@ impl Format {
         let mut at = 0;
         loop {
             if self.quotes() && text.get(at) == Some(&b'"') {
-                at = self.skip_to(&[b'"'], text, at + 1)? + 1;
+                at = self.skip_to(b"\"", text, at + 1)? + 1;
                 while text.get(at) == Some(&b'"') {
-                    at = self.skip_to(&[b'"'], text, at + 1)? + 1;
+                    at = self.skip_to(b"\"", text, at + 1)? + 1;
                 }
             }
             at = self.skip_to(&[delimiter, b'\n', b'\r'], text, at)?;

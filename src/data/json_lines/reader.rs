@@ -83,7 +83,7 @@ impl JsonLinesReader {
         let (layout, paths) = self.columns.resolve_paths()?;
         let parser = Objects { layout: &layout, paths: Paths::new(&paths)? };
         let mut rows = DatasetBuilder::new(&layout);
-        let mut lines = LineReader::new(parser, &layout, origin, 0);
+        let lines = LineReader::new(parser, &layout, origin, 0);
         lines.read(&mut Blocks::new(bytes, origin), Vec::new(), &mut rows)?;
         rows.finish(origin.location())
     }

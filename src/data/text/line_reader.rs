@@ -73,43 +73,50 @@ fn whole_lines(text: &[u8]) -> usize {
     behind.map_or(text.len(), |len| PART_LEN + len)
 }
 
-/// Reads the lines of a text block by block, each block on all threads while the next one is read.
+/// Reads the lines of a text block by block: while one is parsed on all threads, the next is read, and the keys of the one
+/// before get their ids.
 pub(in crate::data) struct LineReader<'a, P> {
-    pub(in crate::data) parser: P,
-    pub(in crate::data) layout: &'a Layout,
-    pub(in crate::data) origin: &'a Origin,
+    parser: P,
+    layout: &'a Layout,
+    origin: &'a Origin,
     /// The number of lines read.
-    pub(in crate::data) n_lines: u64,
-    /// Kept from one block to the next, for its memory.
-    pub(in crate::data) parts: Vec<Part>,
+    n_lines: u64,
 }
 
 impl<'a, P: LineParser> LineReader<'a, P> {
     /// A reader of what stands behind so many lines.
     pub(in crate::data) fn new(parser: P, layout: &'a Layout, origin: &'a Origin, n_lines: u64) -> Self {
-        Self { parser, layout, origin, n_lines, parts: Vec::new() }
+        Self { parser, layout, origin, n_lines }
     }
 
     /// Reads `block` and all that follows.
     pub(in crate::data) fn read(
-        &mut self,
+        mut self,
         blocks: &mut Blocks<'_>,
         mut block: Vec<u8>,
         rows: &mut DatasetBuilder,
     ) -> Result<()> {
-        let mut next = Vec::new();
+        let (mut next, mut parts, mut before) = (Vec::new(), Vec::new(), Vec::<Part>::new());
         if block.is_empty() {
             blocks.next(&mut block)?.check(self.origin, self.n_lines)?;
         }
         while !block.is_empty() {
             let texts = self.cut(&block, blocks)?;
-            let (more, read) = rayon::join(|| blocks.next(&mut next), || self.read_texts(texts, rows));
+            let (more, ((), appended)) = rayon::join(
+                || blocks.next(&mut next),
+                || {
+                    let append = || rows.append(before.iter().map(|part| &part.rows));
+                    rayon::join(|| self.parse(texts, &mut parts), append)
+                },
+            );
             // What is wrong comes in the order of the lines.
-            read?;
+            appended?;
+            self.check(&mut parts)?;
             more?.check(self.origin, self.n_lines)?;
             std::mem::swap(&mut block, &mut next);
+            std::mem::swap(&mut parts, &mut before);
         }
-        Ok(())
+        rows.append(before.iter().map(|part| &part.rows))
     }
 
     /// Cuts a block between records into texts of about [`PART_LEN`] bytes. A record without end is given back, unless it is
@@ -145,22 +152,25 @@ impl<'a, P: LineParser> LineReader<'a, P> {
         len
     }
 
-    fn read_texts(&mut self, texts: Vec<&[u8]>, rows: &mut DatasetBuilder) -> Result<()> {
-        self.parts.truncate(texts.len());
-        let empty = || Part { rows: Rows::new(self.layout), n_lines: 0, problem: None };
-        self.parts.resize_with(texts.len(), empty);
-        let parser = &self.parser;
-        texts.into_par_iter().zip(&mut self.parts).for_each(|(text, part)| {
+    /// Reads the rows of each text into one of `parts`.
+    fn parse(&self, texts: Vec<&[u8]>, parts: &mut Vec<Part>) {
+        parts.truncate(texts.len());
+        parts.resize_with(texts.len(), || Part { rows: Rows::new(self.layout), n_lines: 0, problem: None });
+        texts.into_par_iter().zip(parts).for_each(|(text, part)| {
             part.rows.clear();
             part.n_lines = 0;
-            parser.parse(text, part);
+            self.parser.parse(text, part);
         });
-        for part in &mut self.parts {
+    }
+
+    /// Counts the lines, up to the first bad one, which is the error.
+    fn check(&mut self, parts: &mut [Part]) -> Result<()> {
+        for part in parts {
             self.n_lines += part.n_lines;
             if let Some(problem) = part.problem.take() {
                 return Err(problem.at(self.origin.location().line(self.n_lines), self.layout));
             }
         }
-        rows.append(self.parts.iter().map(|part| &part.rows))
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use super::Key;
 use super::column_map::{Layout, Role};
@@ -129,7 +130,7 @@ impl Reading {
                 )
             });
         }
-        match number(text) {
+        match usual_number(text).or_else(|| number(text)) {
             Some(value) if value.is_finite() => Ok(value),
             Some(_) => Err(Mismatch::of("a finite number", text)),
             None => Err(Mismatch::of("a number", text)),
@@ -174,8 +175,7 @@ pub(super) fn push_row<'t>(
 
 /// A key that is a whole number.
 pub(super) fn int(text: &str) -> Result<u64, Mismatch> {
-    let number = whole_number(text).filter(|number| number.magnitude == 0 || !number.is_negative);
-    number.map(|number| number.magnitude).ok_or_else(|| Mismatch::of(INT_KEY, text))
+    natural_number(text).ok_or_else(|| Mismatch::of(INT_KEY, text))
 }
 
 pub(super) const INT_KEY: &str = "a whole number (or a column declared text)";
@@ -192,6 +192,12 @@ impl Whole {
         let number = if self.is_negative { -i128::from(self.magnitude) } else { self.magnitude.into() };
         number.try_into().ok()
     }
+}
+
+/// The whole number of 0 or more that a text says in any form, as [`whole_number`].
+pub(crate) fn natural_number(text: &str) -> Option<u64> {
+    let number = whole_number(text).filter(|number| number.magnitude == 0 || !number.is_negative);
+    number.map(|number| number.magnitude)
 }
 
 /// The whole number that a text says in any form: `7`, `7.0`, `7e3`, `1.5E+1`.
@@ -237,17 +243,17 @@ fn whole_decimal(text: &str) -> Option<u64> {
     }
 }
 
+/// A number of the usual form, to the nearest `f32`.
+fn usual_number(text: &str) -> Option<f32> {
+    fast_decimal(text.as_bytes(), 0).filter(|&(_, end)| end == text.len()).map(|(number, _)| number)
+}
+
 /// The number that a text says; a truth value is 1 or 0.
-fn number(text: &str) -> Option<f32> {
-    if let Some((number, end)) = fast_decimal(text.as_bytes(), 0)
-        && end == text.len()
-    {
-        return Some(number);
-    }
+pub(crate) fn number<T: FromStr + From<bool>>(text: &str) -> Option<T> {
     let text = text.trim();
     text.parse().ok().or(match text {
-        "True" | "true" | "TRUE" => Some(1.0),
-        "False" | "false" | "FALSE" => Some(0.0),
+        "True" | "true" | "TRUE" => Some(true.into()),
+        "False" | "false" | "FALSE" => Some(false.into()),
         _ => None,
     })
 }

@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::natural_number;
 use super::texts::DistinctTexts;
 use crate::error::{Error, ErrorKind, Location, Result};
 
@@ -109,12 +110,12 @@ impl Vocab {
         self.len() == 0
     }
 
-    /// The id of a key. In a vocabulary of numbers a text is read as a number, and the reverse, so that
-    /// a key from a command line is found either way.
+    /// The id of a key. In a vocabulary of numbers a text is read as a number (also `7.0`), and the reverse, so that
+    /// a key from a command line or another file is found either way.
     pub fn id<'k>(&self, key: impl Into<Key<'k>>) -> Option<u32> {
         match (&self.keys, key.into()) {
             (Keys::Int(_, ids), Key::Int(key)) => ids.get(&key).copied(),
-            (Keys::Int(_, ids), Key::Text(key)) => ids.get(&key.trim().parse().ok()?).copied(),
+            (Keys::Int(_, ids), Key::Text(key)) => ids.get(&natural_number(key)?).copied(),
             (Keys::Text(keys), Key::Text(key)) => keys.number(key),
             (Keys::Text(keys), Key::Int(key)) => keys.number(&key.to_string()),
         }
@@ -195,6 +196,7 @@ mod tests {
     fn keys_and_ids_are_inverse() {
         let films = Vocab::from_ints(vec![50, 7]).unwrap();
         assert_eq!((films.id(50), films.id("7"), films.id(8)), (Some(0), Some(1), None));
+        assert_eq!((films.id(" 7.0"), films.id("7.5"), films.id("-7")), (Some(1), None, None));
         assert_eq!((films.key(1), films.key(2)), (Some(Key::Int(7)), None));
         let names = Vocab::from_texts(vec!["b".into(), "7".into()]).unwrap();
         assert_eq!((names.id("b"), names.id(7), names.id("c")), (Some(0), Some(1), None));

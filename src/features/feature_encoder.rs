@@ -362,7 +362,9 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::features::{Column, DelimitedTables, Ids, Numeric, Pooling, TextEncoderConfig, Unseen};
+    use crate::features::{
+        Column, DelimitedTables, Ids, JsonTables, Numeric, Pooling, TextEncoderConfig, TextTables, Unseen,
+    };
     use crate::rng::Rng;
 
     fn multi_valued(pooling: Pooling, separator: Option<&str>) -> FieldKind {
@@ -432,6 +434,34 @@ mod tests {
     /// The rows, whatever the events behind their histories.
     fn rows_of(rows: &EncodedRows) -> Vec<EncodedRows> {
         (0..rows.n_rows()).map(|row| rows.select(&[row])).collect()
+    }
+
+    #[test]
+    fn truth_values_of_texts_are_numbers() {
+        let schema = Schema::default()
+            .with_field("new", Numeric::Standardized)
+            .with_field("tags", multi_valued(Pooling::WeightedBy("on".into()), Some("|")))
+            .with_label("liked", None);
+        let csv = "new,tags,on,liked\ntrue,a|b,TRUE|false,True\nFalse,a|b,0|1, False\n";
+        let json = "{\"new\": true, \"tags\": \"a|b\", \"on\": \"True|FALSE\", \"liked\": true}\n\
+                    {\"new\": false, \"tags\": \"a|b\", \"on\": \"0|1\", \"liked\": \"FALSE\"}\n";
+        let digits = "new,tags,on,liked\n1,a|b,1|0,1\n0,a|b,0|1,0\n";
+        let encode = |tables: TextTables<'_>| {
+            let tables: Vec<Table> = tables.collect::<Result<_>>().unwrap();
+            let encoder = FeatureEncoder::fit(schema.clone(), tables.iter().cloned().map(Ok)).unwrap();
+            encoder.encode(&tables[0]).unwrap()
+        };
+        let of_csv = |text| DelimitedTables::default().read_from(text, &schema.columns()).unwrap();
+        let expected = encode(of_csv(digits.as_bytes()));
+        assert_eq!(expected.labels(), [1.0, 0.0]);
+        assert_eq!(encode(of_csv(csv.as_bytes())), expected);
+        let of_json = JsonTables::default().read_from(json.as_bytes(), &schema.columns()).unwrap();
+        assert_eq!(encode(of_json), expected);
+        let wrong = csv.replace("True", "Yes");
+        let error = FeatureEncoder::fit(schema.clone(), of_csv(wrong.as_bytes()))
+            .and_then(|encoder| encoder.encode(&of_csv(wrong.as_bytes()).next().unwrap()?))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "input, line 2, column liked: expected a number, found \"Yes\"");
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub enum Pooling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// The column, of numbers.
+    /// The column, of numbers or truth values.
     pub column: String,
     /// The label is 1 from this number on and 0 below; `None`: it is the number itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 use super::id_encoder::Key;
 use super::table::{Column, Table, Values};
+use crate::data::number;
 use crate::error::{Error, Result};
 
 /// A column of a table as something reads it that wants values of one type.
@@ -184,10 +185,10 @@ impl<'a> SourceColumn<'a> {
     }
 
     fn parse(&self, row: usize, text: &str) -> Result<f64> {
-        match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            Ok(_) => Err(self.error(row, "a finite number", Key::Text(text).to_string())),
-            Err(_) => Err(self.error(row, "a number", Key::Text(text).to_string())),
+        match number::<f64>(text) {
+            Some(number) if number.is_finite() => Ok(number),
+            Some(_) => Err(self.error(row, "a finite number", Key::Text(text).to_string())),
+            None => Err(self.error(row, "a number", Key::Text(text).to_string())),
         }
     }
 }

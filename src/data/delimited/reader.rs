@@ -37,6 +37,19 @@ use crate::error::{Error, Result};
 /// assert_eq!(ratings.users().id(9), Some(1));
 /// # Ok::<(), recsys::error::Error>(())
 /// ```
+///
+/// The `.inter` file of RecBole, whose header gives a type behind each name
+/// ([`ItemColumns`](crate::features::ItemColumns) reads the `.item` file beside it):
+///
+/// ```
+/// use recsys::data::{ColumnMap, DelimitedReader};
+///
+/// let text = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t50\t4.5\t978300760.0\n";
+/// let columns = ColumnMap::new("user_id", "item_id").value("rating").timestamp("timestamp");
+/// let ratings = DelimitedReader::new(columns).delimiter("\t").read_from(text.as_bytes())?;
+/// assert_eq!(ratings.interactions().timestamps(), [978300760]);
+/// # Ok::<(), recsys::error::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct DelimitedReader {
     columns: ColumnMap,

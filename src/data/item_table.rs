@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Location, Result};
 use crate::ids::ItemId;
 
 /// What is known of each item, by [`ItemId`]: title, year and genres.
+/// [`ItemColumns`](crate::features::ItemColumns) reads it from a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Columns", into = "Columns")]
 pub struct ItemTable {
@@ -98,22 +99,26 @@ impl TryFrom<Columns> for ItemTable {
             let location = Location::memory().column("genre names");
             return Err(Error::input(location, "distinct names", format!("{name} again")));
         }
-        for (item, row) in genres.iter().enumerate() {
-            check_genres(item, row, &genre_names)?;
-        }
+        check_genres(&genres, &genre_names)?;
         Ok(Self { titles, years, genre_names, genres: Csr::from_rows(genres) })
     }
 }
 
-fn check_genres(item: usize, genres: &[u32], names: &[String]) -> Result<()> {
-    for (i, &genre) in genres.iter().enumerate() {
-        let Some(name) = names.get(genre as usize) else {
-            let bound = names.len() as u64;
-            return Err(ErrorKind::IdOutOfRange { what: "genre", id: genre.into(), bound }.into());
-        };
-        if genres[..i].contains(&genre) {
-            let location = Location::memory().line(item as u64 + 1).column("genres");
-            return Err(Error::input(location, "distinct genres", format!("{name} again")));
+/// Whether each genre has a name, and no item names one twice.
+fn check_genres(genres: &[Vec<u32>], names: &[String]) -> Result<()> {
+    // Of each genre the latest item that names it, counted from 1.
+    let mut latest = vec![0; names.len()];
+    for (line, row) in (1..).zip(genres) {
+        for &genre in row {
+            let Some(latest) = latest.get_mut(genre as usize) else {
+                let bound = names.len() as u64;
+                return Err(ErrorKind::IdOutOfRange { what: "genre", id: genre.into(), bound }.into());
+            };
+            if std::mem::replace(latest, line) == line {
+                let location = Location::memory().line(line).column("genres");
+                let found = format!("{} again", names[genre as usize]);
+                return Err(Error::input(location, "distinct genres", found));
+            }
         }
     }
     Ok(())

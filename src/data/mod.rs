@@ -43,7 +43,7 @@ pub use dataset::Dataset;
 pub(crate) use decode::decode;
 pub use delimited::{DelimitedReader, ItemListReader};
 pub use fields::Encoding;
-pub(crate) use fields::number;
+pub(crate) use fields::{natural_number, number};
 pub use filters::Keep;
 pub(crate) use incidence::Incidence;
 pub use interactions::{Interaction, Interactions};

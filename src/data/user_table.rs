@@ -4,7 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::UserId;
 
 /// What is known of each user, by [`UserId`], as it was read: an empty text is unknown, and codes (the
-/// age groups and occupations of MovieLens 1M) stay codes.
+/// age groups and occupations of MovieLens 1M) stay codes. [`UserColumns`](crate::features::UserColumns) reads it from a
+/// file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Columns", into = "Columns")]
 pub struct UserTable {

@@ -278,10 +278,8 @@ impl Schema {
 
     /// The columns that a table for training must have, each once: those of the fields, the labels and the group.
     pub fn columns(&self) -> Vec<&str> {
-        let mut seen = BTreeSet::new();
         let labels = self.labels.iter().map(|label| label.column.as_str());
-        let all = self.fields.iter().flat_map(Field::columns).chain(labels).chain(self.group.as_deref());
-        all.filter(|column| seen.insert(*column)).collect()
+        distinct(self.fields.iter().flat_map(Field::columns).chain(labels).chain(self.group.as_deref()))
     }
 
     /// The position of the field of which there is a history.
@@ -326,7 +324,7 @@ impl Schema {
             FieldKind::Categorical(ids) => ids.validate(),
             FieldKind::MultiValued { ids, separator, .. } => {
                 ids.validate()?;
-                validate_separator(separator)
+                check_separator("FieldKind::separator", separator.as_deref())
             }
             FieldKind::Text(config) => config.validate(),
             FieldKind::History { of, max_len, separator } => {
@@ -340,17 +338,23 @@ impl Schema {
                 if *max_len == 0 {
                     return Err(Error::config("FieldKind::History::max_len", "at least 1", max_len));
                 }
-                validate_separator(separator)
+                check_separator("FieldKind::separator", separator.as_deref())
             }
         }
     }
 }
 
-fn validate_separator(separator: &Option<String>) -> Result<()> {
-    match separator.as_deref() {
-        Some("") => Err(Error::config("FieldKind::separator", "at least one character", "none")),
+pub(super) fn check_separator(setting: &'static str, separator: Option<&str>) -> Result<()> {
+    match separator {
+        Some("") => Err(Error::config(setting, "at least one character", "none")),
         _ => Ok(()),
     }
+}
+
+/// These names, each once.
+pub(super) fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| seen.insert(*name)).collect()
 }
 
 impl Numeric {

@@ -1,7 +1,9 @@
+use std::borrow::Cow;
+
 use super::id_encoder::Key;
 use super::table::{Column, Table, Values};
 use crate::data::number;
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 
 /// A column of a table as something reads it that wants values of one type.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,10 @@ pub(super) enum Wanted {
     Texts,
     CategoryLists,
     NumberLists,
+    /// Values of any type.
+    Values,
+    /// Lists of any type.
+    Lists,
 }
 
 impl Wanted {
@@ -32,6 +38,8 @@ impl Wanted {
                 "a column of lists of whole numbers or texts, or of texts with a separator in the schema"
             }
             Self::NumberLists => "a column of lists of numbers, or of texts with a separator in the schema",
+            Self::Values => "a column of values, not of lists",
+            Self::Lists => "a column of lists, or of texts with a separator",
         }
     }
 
@@ -39,9 +47,9 @@ impl Wanted {
         let (values, lists) = (column.values(), column.parts().is_some());
         let joined = matches!(values, Values::Texts(_)) && !lists && separator.is_some();
         match self {
-            Self::Numbers | Self::Categories => !lists,
+            Self::Numbers | Self::Categories | Self::Values => !lists,
             Self::Texts => !lists && matches!(values, Values::Texts(_)),
-            Self::CategoryLists | Self::NumberLists => lists || joined,
+            Self::CategoryLists | Self::NumberLists | Self::Lists => lists || joined,
         }
     }
 }
@@ -78,9 +86,14 @@ impl<'a> SourceColumn<'a> {
         self.column.is_missing(row)
     }
 
+    /// Where the value of a row stands.
+    pub(super) fn place(&self, row: usize) -> Location {
+        self.table.place(row).column(self.name)
+    }
+
     /// The error of a row.
     pub(super) fn error(&self, row: usize, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        Error::input(self.table.place(row).column(self.name), expected.into(), found)
+        Error::input(self.place(row), expected.into(), found)
     }
 
     /// The category of a row, unless it is missing.
@@ -106,6 +119,30 @@ impl<'a> SourceColumn<'a> {
         match self.column.values() {
             Values::Texts(texts) if !self.is_missing(row) => Some(texts.get(row)),
             _ => None,
+        }
+    }
+
+    /// The value of a row as it is written (a whole number in digits), unless it is missing or blank.
+    pub(super) fn written(&self, row: usize) -> Option<Cow<'a, str>> {
+        let value = (!self.is_missing(row)).then(|| self.written_at(row));
+        value.filter(|text| !text.trim().is_empty())
+    }
+
+    /// The elements of the list of a row as they are written, but those that are empty.
+    pub(super) fn written_list(&self, row: usize) -> Vec<Cow<'a, str>> {
+        match self.column.parts() {
+            Some(parts) => {
+                parts[row].clone().map(|at| self.written_at(at)).filter(|text| !text.is_empty()).collect()
+            }
+            None => self.tokens(row).map(Cow::from).collect(),
+        }
+    }
+
+    fn written_at(&self, at: usize) -> Cow<'a, str> {
+        match self.column.values() {
+            Values::Ints(ints) => ints[at].to_string().into(),
+            Values::Numbers(numbers) => numbers[at].to_string().into(),
+            Values::Texts(texts) => texts.get(at).into(),
         }
     }
 

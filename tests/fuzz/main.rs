@@ -13,6 +13,7 @@ mod forms;
 mod json;
 mod runner;
 mod samples;
+mod tables;
 mod target;
 mod text;
 mod training;

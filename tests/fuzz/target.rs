@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use recsys::rng::Rng;
 
-use crate::{binary, forms, json, text};
+use crate::{binary, forms, json, tables, text};
 
 /// Nothing where an input was accepted; where it was refused, the error.
 pub type Told = Result<(), String>;
@@ -62,10 +62,16 @@ type Make = fn(&Path) -> Box<dyn Target>;
 pub const TARGETS: &[(&str, u32, Make)] = &[
     ("csv", 2, text::csv),
     ("csv_quoted", 2, text::csv_quoted),
+    ("csv_escaped", 2, text::csv_escaped),
+    ("csv_values", 2, text::csv_values),
+    ("item_lists", 1, text::item_lists),
+    ("json_lines", 2, text::json_lines),
     ("gzip", 1, text::gzip),
     ("zip", 1, text::zip),
-    ("tables", 2, text::tables),
-    ("libfm", 1, text::libfm),
+    ("tables", 2, tables::tables),
+    ("json_tables", 2, tables::json_tables),
+    ("known_tables", 2, tables::known),
+    ("libfm", 1, tables::libfm),
     ("movielens", 2, text::movielens),
     ("parquet", 3, binary::parquet),
     ("parquet_tables", 3, binary::parquet_tables),

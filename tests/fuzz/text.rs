@@ -1,4 +1,4 @@
-//! Readers of text.
+//! Readers of interactions from text.
 
 use std::fs;
 use std::io::Write;
@@ -6,20 +6,22 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use recsys::features::{DelimitedTables, Libfm};
+use recsys::data::ItemListReader;
 use recsys::prelude::*;
 use recsys::rng::Rng;
 
 use crate::damage::{damaged, one_in};
 use crate::target::{Input, Reader, Target, Told, damaged_seed, on_disk, told};
 
-const RATINGS: &str = "userId,movieId,rating,timestamp\n1,10,3.5,964982703\n2,20,5,964982931\n\n1,30,0.5,0\n";
-const NOTES: &str = "userId,movieId,rating,timestamp,note\r\n1,10,3.5,4,a\r\n7,11,2e0,5,bc\r\n1,12,1,6,\r\n";
-const QUOTED: &str = "\"userId\",movieId,\"rating\",timestamp\n\"1\",10,\"3.5\",4\n2,\"20\",5,\"6\"\n";
-const MULTILINE: &str =
+pub const RATINGS: &str =
+    "userId,movieId,rating,timestamp\n1,10,3.5,964982703\n2,20,5,964982931\n\n1,30,0.5,0\n";
+pub const NOTES: &str =
+    "userId,movieId,rating,timestamp,note\r\n1,10,3.5,4,a\r\n7,11,2e0,5,bc\r\n1,12,1,6,\r\n";
+pub const QUOTED: &str = "\"userId\",movieId,\"rating\",timestamp\n\"1\",10,\"3.5\",4\n2,\"20\",5,\"6\"\n";
+pub const MULTILINE: &str =
     "note,userId,movieId,rating,timestamp\n\"a \"\"b\"\"\nc,d\",1,2,3,4\n\"\",5,6,7,8\ne,5,9,1,9\n";
 const BARE: &str = "1::10::5::100\n2::20::3::200\n1::20::4::300\n";
-const TEXTS: &str = "userId,movieId,rating,timestamp\nRené,ring,3,4\nß,\"cup, blue\",5,6\n";
+pub const TEXTS: &str = "userId,movieId,rating,timestamp\nRené,ring,3,4\nß,\"cup, blue\",5,6\n";
 
 fn columns() -> ColumnMap {
     ColumnMap::new("userId", "movieId").value("rating").timestamp("timestamp")
@@ -52,12 +54,100 @@ fn quoted_readers() -> Vec<(DelimitedReader, &'static [&'static str])> {
     ]
 }
 
-fn texts(seeds: &[&str]) -> Vec<Vec<u8>> {
+/// Settings with an escape character, and texts of which some lines end with a carriage return.
+fn escaped_readers() -> Vec<(DelimitedReader, &'static [&'static str])> {
+    const HIVE: &str = "userId,movieId,rating,timestamp\r1,a\\,b,3,4\r2,\\N,5,6\r";
+    const SPARK: &str =
+        "userId,movieId,rating,timestamp\n1,\"a \\\"b\\\", c\",3,4\r\n2,x\\\\,5,6\r3,\\\ny,7,8\n";
+    let escaped = |columns| DelimitedReader::new(columns).escape(b'\\');
+    vec![
+        (escaped(columns().text_items()), &[HIVE, SPARK]),
+        (escaped(columns().text_items()).without_quoting(), &[HIVE, SPARK]),
+        (
+            escaped(columns().text_users()).delimiter("\t").encoding(Encoding::Latin1),
+            &["userId\tmovieId\trating\ttimestamp\r\u{e9}\\\t\t1\t2\t3\r"],
+        ),
+        (DelimitedReader::new(columns()), &["userId,movieId,rating,timestamp\r1,2,3,4\r\r5,6,7,8", RATINGS]),
+    ]
+}
+
+/// Settings of times, events and missing values.
+fn value_readers() -> Vec<(DelimitedReader, &'static [&'static str])> {
+    const ISO: &str = "userId,movieId,rating,timestamp\n1.0,2,True,2024-01-03T12:00:00.25Z\n3,4e0,0.5,2024-01-03 14:00+02:00\n\
+                       5,6,FALSE,1704283200.0\n";
+    const DATES: &str = "userId,movieId,rating,timestamp\n1,2,3,\"09 13, 2014\"\n4,5,6,\"12 1, 2015\"\n";
+    const CLOCK: &str = "userId,movieId,rating,timestamp\n1,2,3,03/Jan/2024:14:30:00.5 +0230\n";
+    const EVENTS: &str = "userId,movieId,rating,timestamp\n1,2,view,3\n4,5, buy ,6\n";
+    const GAPS: &str = "userId,movieId,rating,timestamp\n1,2,NA,3\n,5,6,7\n8,9,1,\\N\n1,2,3,4\n";
+    let of = |columns: ColumnMap| DelimitedReader::new(columns);
+    vec![
+        (of(columns().time_unit(TimeUnit::Milliseconds)), &[ISO, RATINGS]),
+        (of(columns().time_unit(TimeUnit::Nanoseconds)), &[ISO, RATINGS]),
+        (of(columns().datetime("%m %d, %Y")), &[DATES]),
+        (of(columns().datetime("%d/%b/%Y:%H:%M:%S%.f %z").time_unit(TimeUnit::Microseconds)), &[CLOCK]),
+        (of(columns().events([("view", 1.0), ("buy", 5.0)])), &[EVENTS]),
+        (of(columns().missing_words(["NA", "\\N"]).skip_missing()), &[GAPS, RATINGS]),
+        (of(columns().missing_words(["NA"]).skip_missing().text_users().text_items()), &[GAPS, TEXTS]),
+    ]
+}
+
+/// Settings of lists of items.
+fn list_readers() -> Vec<(ItemListReader, &'static [&'static str])> {
+    let lists = DelimitedReader::item_lists;
+    vec![
+        (lists(), &["0 10 11 12 \n1 10\n2\n0 13\n"]),
+        (lists().unordered().text_users().delimiter("\t"), &["a\t1\t2\r\nb c\t3\r\n"]),
+        (lists().text_items().delimiter(", ").encoding(Encoding::Latin1), &["1, \u{e9}, b\r2, c"]),
+    ]
+}
+
+/// Settings and objects that suit them.
+fn json_readers() -> Vec<(JsonLinesReader, &'static [&'static str])> {
+    const AMAZON: &str = "{\"reviewer\": {\"id\": \"A2X\"}, \"asin\": \"B01\", \"overall\": 5.0, \"at\": 1475020800}\n\n\
+                          {\"x\": [{}, null], \"asin\": \"Ren\\u00e9\", \"reviewer\": {\"id\": 7}, \"overall\": \"4\", \"at\": \"2024-01-03\"}\n";
+    const LISTS: &str = "{\"u\": 1, \"i\": [2, 3.0, \"4\"], \"v\": [1, true, 0.5], \"t\": 5}\n\
+                         {\"u\": 2, \"i\": [], \"v\": [], \"t\": 1}\n{\"u\": 2, \"i\": 4, \"v\": 1, \"t\": 2}\n";
+    const EVENTS: &str = "{\"u\": \"a\", \"i\": \"b\", \"v\": \"view\", \"t\": \"01 3, 2024\"}\r\n{\"u\": \"NA\", \"i\": null, \"v\": \"buy\"}\r\n";
+    let of = |columns: ColumnMap| JsonLinesReader::new(columns);
+    let short = || ColumnMap::new("u", "i");
+    let events = short().text_users().text_items().value("v").events([("view", 1.0), ("buy", 5.0)]);
+    let amazon = ColumnMap::new("reviewer.id", "asin").value("overall").timestamp("at");
+    vec![
+        (of(amazon.text_users().text_items()), &[AMAZON]),
+        (of(short().value("v").timestamp("t").time_unit(TimeUnit::Milliseconds)), &[LISTS]),
+        (of(short()), &[LISTS]),
+        (of(events.timestamp("t").datetime("%m %d, %Y").missing_words(["NA"]).skip_missing()), &[EVENTS]),
+    ]
+}
+
+/// A reader of interactions.
+trait ReadRows {
+    fn of_bytes(&self, bytes: &[u8]) -> Result<Dataset>;
+    fn of_file(&self, file: &Path) -> Result<Dataset>;
+}
+
+macro_rules! read_rows {
+    ($($reader:ty),*) => {$(
+        impl ReadRows for $reader {
+            fn of_bytes(&self, bytes: &[u8]) -> Result<Dataset> {
+                self.read_from(bytes)
+            }
+
+            fn of_file(&self, file: &Path) -> Result<Dataset> {
+                self.read(file)
+            }
+        }
+    )*};
+}
+
+read_rows!(DelimitedReader, ItemListReader, JsonLinesReader);
+
+pub fn texts(seeds: &[&str]) -> Vec<Vec<u8>> {
     seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect()
 }
 
 /// A reader of interactions from a stream, then with the same settings from a file.
-fn interactions(folder: &Path, file: &str, all: Vec<(DelimitedReader, &[&str])>) -> Reader {
+fn interactions<R: ReadRows + 'static>(folder: &Path, file: &str, all: Vec<(R, &[&str])>) -> Reader {
     let (readers, seeds): (Vec<_>, Vec<_>) =
         all.into_iter().map(|(reader, seeds)| (reader, texts(seeds))).unzip();
     Reader {
@@ -68,8 +158,8 @@ fn interactions(folder: &Path, file: &str, all: Vec<(DelimitedReader, &[&str])>)
         read: Box::new(move |variant, bytes, file| {
             let reader = &readers[variant % readers.len()];
             let read = match variant < readers.len() {
-                true => reader.read_from(bytes),
-                false => reader.read(on_disk(file, bytes)),
+                true => reader.of_bytes(bytes),
+                false => reader.of_file(on_disk(file, bytes)),
             };
             told(read.map(drop))
         }),
@@ -84,7 +174,38 @@ pub fn csv_quoted(folder: &Path) -> Box<dyn Target> {
     Box::new(interactions(folder, "r.csv", quoted_readers()))
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
+pub fn csv_escaped(folder: &Path) -> Box<dyn Target> {
+    Box::new(interactions(folder, "r.csv", escaped_readers()))
+}
+
+pub fn csv_values(folder: &Path) -> Box<dyn Target> {
+    Box::new(interactions(folder, "r.csv", value_readers()))
+}
+
+pub fn item_lists(folder: &Path) -> Box<dyn Target> {
+    Box::new(interactions(folder, "lists.txt", list_readers()))
+}
+
+/// A damaged line of objects, or any other damage, at times packed.
+pub fn damaged_objects(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
+    if one_in(rng, 10) {
+        return damaged_packed(rng, seeds, gzipped);
+    }
+    if one_in(rng, 2) {
+        return damaged_seed(rng, seeds);
+    }
+    let seed = &seeds[rng.below(seeds.len())];
+    let mut lines: Vec<Vec<u8>> = seed.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    let at = rng.below(lines.len());
+    lines[at] = damaged(rng, &lines[at], seeds);
+    lines.join(&b'\n')
+}
+
+pub fn json_lines(folder: &Path) -> Box<dyn Target> {
+    Box::new(Reader { damage: damaged_objects, ..interactions(folder, "r.jsonl", json_readers()) })
+}
+
+pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("memory can be written");
     encoder.finish().expect("memory can be written")
@@ -132,56 +253,6 @@ pub fn zip(folder: &Path) -> Box<dyn Target> {
         n_variants: 2,
         file: folder.join("r.zip"),
         damage,
-        read: Box::new(read),
-    })
-}
-
-pub fn tables(folder: &Path) -> Box<dyn Target> {
-    let formats = [
-        DelimitedTables::default(),
-        DelimitedTables::default().without_quoting(),
-        DelimitedTables::default().delimiter(b'\t').without_header(["userId", "movieId"]),
-    ];
-    let csv = [texts(&[RATINGS, NOTES, QUOTED, MULTILINE, TEXTS]), vec![gzipped(TEXTS.as_bytes())]].concat();
-    let seeds = vec![csv, texts(&[RATINGS, NOTES]), texts(&["1\t2\n3\t4\n", "\"a\tb\"\t\r\n"])];
-    let read = move |variant: usize, bytes: &[u8], file: &Path| {
-        let format = &formats[variant % 3];
-        let columns = ["movieId", "userId"];
-        let tables = match variant / 3 {
-            0 => told(format.read_from(bytes, &columns))?,
-            _ => told(format.read(on_disk(file, bytes), &columns))?,
-        };
-        for table in tables {
-            let table = told(table)?;
-            let column = table.column("userId").expect("a column that was asked for");
-            assert_eq!(column.len(), table.n_rows());
-            let _ = (column.is_missing(0), table.select(&[0, table.n_rows() - 1]));
-        }
-        Ok(())
-    };
-    Box::new(Reader {
-        seeds,
-        n_variants: 6,
-        file: folder.join("t.csv"),
-        damage: damaged_seed,
-        read: Box::new(read),
-    })
-}
-
-pub fn libfm(folder: &Path) -> Box<dyn Target> {
-    let rows = "1 7:1 20:0.5\n-1 7:1 30:-2e0 3:10\n\n0.5 20:1\n";
-    let fitted = Libfm::fit_from(rows.as_bytes()).expect("a good text");
-    let read = move |variant: usize, bytes: &[u8], file: &Path| match variant {
-        0 => told(fitted.read_from(bytes).map(drop)),
-        1 => told(fitted.read(on_disk(file, bytes)).map(drop)),
-        2 => told(Libfm::fit_from(bytes).and_then(|libfm| libfm.read_from(bytes)).map(drop)),
-        _ => told(Libfm::fit(on_disk(file, bytes)).map(drop)),
-    };
-    Box::new(Reader {
-        seeds: vec![[texts(&[rows, "1\n", "0 4294967295:1 0:3\n"]), vec![gzipped(rows.as_bytes())]].concat()],
-        n_variants: 4,
-        file: folder.join("rows.libfm"),
-        damage: damaged_seed,
         read: Box::new(read),
     })
 }

@@ -74,7 +74,12 @@ mod silent_loss {
     fn records_of_several_lines_are_read_across_blocks() {
         let note = "\"two\nlines, \"\"quoted\"\"\"";
         let row = |row: usize| {
-            format!("{},{},4.5,{row},{}\n", row % 977, row % 89, if row % 3 == 0 { note } else { "x" })
+            format!(
+                "{},{},4.5,{row},{}\n",
+                row % 977,
+                row % 89,
+                if row.is_multiple_of(3) { note } else { "x" }
+            )
         };
         let n_rows = 400_000;
         let text = (0..n_rows)
@@ -490,5 +495,127 @@ mod formats {
         // "Hindi language", two words; "Thai" and "language".
         assert_eq!(words(&["हिन्दी भाषा"]).n_features(), 2);
         assert_eq!(words(&["ภาษาไทย"]).n_features(), 2);
+    }
+}
+
+#[cfg(feature = "parquet")]
+mod parquet_files {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, BinaryArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int64Array,
+        ListArray, StringArray,
+    };
+    use arrow::datatypes::Int64Type;
+    use arrow::record_batch::RecordBatch;
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Compression;
+    use parquet::file::properties::WriterProperties;
+    use recsys::data::read_parquet;
+
+    use super::*;
+
+    fn write(path: &Path, compression: Compression, columns: Vec<(&str, ArrayRef)>) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        );
+        let batch = batch.unwrap();
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let file = fs::File::create(path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    /// The data set of a file with the columns `u`, `i` and `t`.
+    fn read(columns: &ColumnMap, compression: Compression, of: [ArrayRef; 3]) -> Result<Dataset> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let [u, i, t] = of;
+        write(&path, compression, vec![("u", u), ("i", i), ("t", t)]);
+        read_parquet(&path, columns)
+    }
+
+    fn timed() -> ColumnMap {
+        ColumnMap::new("u", "i").timestamp("t")
+    }
+
+    #[test]
+    fn ids_are_floats_decimals_and_bytes_and_times_are_days() {
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![19_725, 0]));
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![7.0, 9.0]));
+        let decimals = Decimal128Array::from(vec![5000, 5100]).with_precision_and_scale(10, 2).unwrap();
+        for compression in [Compression::SNAPPY, Compression::LZ4_RAW, Compression::UNCOMPRESSED] {
+            let data = read(
+                &timed(),
+                compression,
+                [Arc::clone(&floats), Arc::new(decimals.clone()), Arc::clone(&days)],
+            )
+            .unwrap();
+            assert_eq!((data.users().id(9), data.items().id(51)), (Some(1), Some(1)));
+            assert_eq!(data.interactions().timestamps(), [19_725 * 86_400, 0]);
+        }
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&b"u1"[..], "é".as_bytes()]));
+        let fixed: ArrayRef =
+            Arc::new(FixedSizeBinaryArray::try_from_iter([[0xab, 1], [0xcd, 2]].iter()).unwrap());
+        let texts = timed().text_users().text_items();
+        let data = read(&texts, Compression::SNAPPY, [bytes, fixed, days]).unwrap();
+        assert_eq!((data.users().id("é"), data.items().id("cd02")), (Some(1), Some(1)));
+        let halves: ArrayRef = Arc::new(Float64Array::from(vec![7.0, 9.5]));
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let found = message(read(&timed(), Compression::SNAPPY, [halves, Arc::clone(&ints), ints]));
+        assert!(
+            found.contains("x.parquet, line 2, column u: expected a whole number")
+                && found.ends_with("found 9.5"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn lists_of_one_users_items_are_rows() {
+        let lists = [Some(vec![Some(10), Some(11), Some(12)]), Some(vec![]), Some(vec![Some(11)])];
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+        let users: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 1]));
+        let data =
+            read(&ColumnMap::new("u", "i"), Compression::SNAPPY, [Arc::clone(&users), lists, users]).unwrap();
+        assert_eq!((data.interactions().timestamps(), data.n_skipped()), (&[0, 1, 2, 3][..], 1));
+    }
+
+    #[test]
+    fn folders_of_parts_are_one_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name: &str, users: Vec<i64>| {
+            let column: ArrayRef = Arc::new(Int64Array::from(users));
+            write(
+                &folder.path().join(name),
+                Compression::SNAPPY,
+                vec![("u", Arc::clone(&column)), ("i", column)],
+            );
+        };
+        part("day=2024-01-03/part-00000.snappy.parquet", vec![1, 2]);
+        part("day=2024-01-04/part-00000.snappy.parquet", vec![3]);
+        part("day=2024-01-05/part-00000.snappy.parquet", vec![]);
+        fs::write(folder.path().join("_SUCCESS"), "").unwrap();
+        let data = read_parquet(folder.path(), &ColumnMap::new("u", "i").timestamp("day")).unwrap();
+        assert_eq!(data.interactions().timestamps(), [1_704_240_000, 1_704_240_000, 1_704_326_400]);
+    }
+
+    #[test]
+    fn what_is_no_parquet_file_is_said_exactly() {
+        let empty: ArrayRef = Arc::new(StringArray::from(Vec::<&str>::new()));
+        let found =
+            message(read(&timed(), Compression::SNAPPY, [Arc::clone(&empty), Arc::clone(&empty), empty]));
+        assert!(
+            found.ends_with("x.parquet: expected at least one row, found the end of the file"),
+            "{found}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let found = message(read_parquet(folder.path(), &timed()));
+        assert!(found.contains("expected a folder of files named *.parquet"), "{found}");
+        let path = folder.path().join("ratings.csv");
+        fs::write(&path, "u,i,t\n1,2,3\n").unwrap();
+        let found = message(read_parquet(&path, &timed()));
+        assert!(found.contains("ratings.csv: expected a Parquet file"), "{found}");
     }
 }

@@ -76,12 +76,6 @@ impl DatasetBuilder {
         }
     }
 
-    /// Whether the time of a row is its place among the rows of its user.
-    #[cfg(feature = "parquet")]
-    pub(super) fn time_is_place(&self) -> bool {
-        self.time_is_place
-    }
-
     pub(super) fn append<'r>(&mut self, parts: impl Iterator<Item = &'r Rows> + Clone + Sync) -> Result<()> {
         let Self { user_vocab, item_vocab, users, items, values, timestamps, n_skipped, time_is_place } =
             self;

@@ -690,8 +690,8 @@ mod tests {
             ),
             (
                 "c",
-                Column::numbers([1.0, 2.0]).unwrap(),
-                "column c: expected a column of whole numbers or texts, found numbers",
+                Column::numbers([1.5, 2.0]).unwrap(),
+                "line 1, column c: expected a whole number below 2^53, or a text, found 1.5",
             ),
             ("l", texts(["a", "b"]), "column l: expected a column of lists of whole numbers or texts"),
             (

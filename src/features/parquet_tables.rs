@@ -111,8 +111,8 @@ impl Iterator for ParquetTables {
 /// The table of an Arrow record batch, whose columns may be those of [`ParquetTables`].
 ///
 /// # Errors
-/// A column of another type; two columns of one name; a number that is not finite, a whole number of 2⁶³ or more, a
-/// null within a list, with its row and column.
+/// A column of another type; two columns of one name; a number that is not finite, a whole number of 2⁶³ or more, bytes that
+/// are not UTF-8, a null within a list, with its row and column.
 pub fn table_from_record_batch(batch: &RecordBatch) -> Result<Table> {
     from_batch(batch, Table::default())
 }

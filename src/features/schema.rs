@@ -64,7 +64,7 @@ pub struct Field {
 pub enum FieldKind {
     /// A number as one id. A missing one has an id of its own, the field's last.
     Numeric(Numeric),
-    /// A category, which is a whole number or a text, as one id. A missing one has an id of its own, the field's
+    /// A category, which is a whole number (also as 7.0) or a text, as one id. A missing one has an id of its own, the field's
     /// last.
     Categorical(Ids),
     /// A list of categories as ids with weights; a missing list is an empty one.

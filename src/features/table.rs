@@ -114,8 +114,8 @@ impl Table {
 /// The values of a column of a [`Table`]: whole numbers, numbers, texts, or lists of one of these; any may be missing.
 ///
 /// A text that reads as a number will do where a number is wanted, as will `true` and `false` (1 and 0; also `True`,
-/// `TRUE`, …), and a text such as `42` is the same category as
-/// the whole number 42, so that a text file and a typed one give the same rows.
+/// `TRUE`, …), and a text such as `42` is the same category as the whole number 42, as the number 42.0 is, so that a text
+/// file and a typed one give the same rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     values: Values,

@@ -177,7 +177,7 @@ mod parquet {
     use std::sync::Arc;
 
     use ::parquet::arrow::ArrowWriter;
-    use arrow::array::{ArrayRef, ListArray, RecordBatch, UInt64Array};
+    use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, UInt64Array};
     use arrow::datatypes::Float64Type;
     use recsys::features::MissingItems;
 
@@ -270,13 +270,41 @@ mod parquet {
             "vectors.parquet, column name: expected a column of numbers or of lists of numbers, found Utf8"
         );
         assert_eq!(
-            error("x0", &["x1"]),
-            "vectors.parquet, column x0: expected a column of texts or whole numbers, found Float32"
+            error("list", &["x1"]),
+            "vectors.parquet, column list: expected a column of texts or whole numbers, found List(Float32)"
         );
         assert_eq!(
             error("item", &[]),
             "vectors.parquet: expected vectors of at least one number, found none"
         );
+    }
+
+    #[test]
+    fn files_of_a_folder_have_rows_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let read =
+            || ItemVectors::read_parquet(folder.path(), "item", &["list"], &items(), MissingItems::Zeros);
+        let write = |name: &str, keys: &[u8]| {
+            let n = keys.len();
+            let keys: BinaryArray = keys.iter().map(|key| Some(format!("{key}"))).collect();
+            let lists = (0..n).map(|row| Some(vec![Some(row as f64)]));
+            let columns: [(&str, ArrayRef); 2] = [
+                ("item", Arc::new(keys)),
+                ("list", Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))),
+            ];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+        };
+        write("a.parquet", &[10, 30]);
+        write("b.parquet", &[5, 20]);
+        assert_eq!(read().unwrap().values()[..3], [0.0, 1.0, 1.0]);
+        write("c.parquet", &[7, 8, 30]);
+        let error = read().unwrap_err().to_string();
+        let expected = "c.parquet, line 3, column item: expected distinct items, found 30 again, after a row of another file";
+        assert!(error.ends_with(expected), "{error}");
     }
 
     proptest! {

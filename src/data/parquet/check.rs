@@ -13,6 +13,7 @@ use parquet::column::page::Page;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::stamps::check_stamps;
 use super::thrift::{Element, Flaw, PageHeader, varint, walk_footer, walk_page_header};
 use super::{CODECS, FORMAT};
 use crate::data::decode;
@@ -194,6 +195,9 @@ fn check_group(
         let chunk = Chunk { file, length, column, n_rows: group.num_rows() };
         let counted = chunk.check().map_err(|flaw| refused(flaw, place.clone()))?;
         longest = longest.max(chunk.check_texts(counted, &place)?);
+        if column.column_type() == Type::INT96 {
+            check_stamps(chunk.own_file(&place)?, column, group.num_rows() as usize, &place)?;
+        }
         n_values = n_values.max(column.num_values() as usize / (group.num_rows() as usize).max(1));
     }
     Ok((longest, n_values))
@@ -276,8 +280,7 @@ impl Chunk<'_> {
         if !matches!(self.column.column_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY) {
             return Ok(0);
         }
-        let file = self.file.try_clone().map_err(Error::io(place.file.clone().unwrap_or_default()))?;
-        let (file, n_rows) = (Arc::new(file), self.n_rows as usize);
+        let (file, n_rows) = (self.own_file(place)?, self.n_rows as usize);
         let mut pages = decode(FORMAT, place, || SerializedPageReader::new(file, self.column, n_rows, None))?;
         let mut longest = 0;
         while let Some(page) = decode(FORMAT, place, || pages.next().transpose())? {
@@ -299,6 +302,11 @@ impl Chunk<'_> {
             Type::FIXED_LEN_BYTE_ARRAY => self.column.column_descr().type_length() as usize,
             _ => longest_text(dictionary),
         }
+    }
+
+    /// The file, to be read by another.
+    fn own_file(&self, place: &Location) -> Result<Arc<File>> {
+        self.file.try_clone().map(Arc::new).map_err(Error::io(place.file.clone().unwrap_or_default()))
     }
 
     /// Refuses a page whose texts are more than its values.

@@ -11,12 +11,14 @@ const ENDINGS: [&str; 3] = ["parquet", "parq", "pq"];
 /// What stands in the name of a Hive partition for a missing value.
 const MISSING: &str = "__HIVE_DEFAULT_PARTITION__";
 
+/// Columns that the names of folders give, and their value; `None` where it is missing.
+type Values = Vec<(String, Option<String>)>;
+
 /// A file of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
     pub(crate) path: PathBuf,
-    /// The columns that the names of its folders give, and their value; `None` where it is missing.
-    pub(crate) values: Vec<(String, Option<String>)>,
+    pub(crate) values: Values,
 }
 
 /// The files of a table: `path` itself, or, in the order of their paths, those below the folder `path` whose names end
@@ -28,10 +30,10 @@ pub(crate) struct Part {
 pub(crate) fn parts(path: &Path) -> Result<Vec<Part>> {
     let kind = fs::metadata(path).map_err(Error::io(path))?;
     if !kind.is_dir() {
-        return Ok(vec![Part { path: path.to_path_buf(), values: Vec::new() }]);
+        return Ok(vec![Part { path: path.to_path_buf(), values: Values::new() }]);
     }
     let mut walk = Walk::default();
-    walk.folder(path, &Vec::new())?;
+    walk.folder(path, &[])?;
     walk.parts.sort_by(|a, b| a.path.cmp(&b.path));
     match walk.parts.is_empty() {
         false => Ok(walk.parts),
@@ -148,7 +150,7 @@ mod tests {
         ] {
             touch(folder.path(), name);
         }
-        let found: Vec<(String, Vec<(String, Option<String>)>)> = (parts(folder.path()).unwrap().into_iter())
+        let found: Vec<(String, Values)> = (parts(folder.path()).unwrap().into_iter())
             .map(|part| {
                 let path =
                     part.path.strip_prefix(folder.path()).unwrap().to_str().unwrap().replace('\\', "/");

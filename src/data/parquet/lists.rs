@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 
 /// The field of the elements of a column of lists; `None` for another column.
-pub(crate) fn elements(column: &DataType) -> Option<&Field> {
+pub(super) fn elements(column: &DataType) -> Option<&Field> {
     match column {
         DataType::List(field)
         | DataType::LargeList(field)

@@ -7,6 +7,7 @@ mod file;
 mod folder;
 mod lists;
 mod row_reader;
+mod stamps;
 mod thrift;
 mod unroll;
 mod write;
@@ -21,11 +22,11 @@ pub(crate) use cells::{is_uuid, plain, shown};
 use convert::{Kept, Problem};
 pub(crate) use file::{Batches, ParquetFile};
 pub(crate) use folder::{Part, parts};
-pub(crate) use lists::{Lists, elements};
+pub(crate) use lists::Lists;
 use row_reader::RowReader;
 pub use write::{to_record_batches, write_parquet};
 
-use super::column_map::{Layout, Role};
+use super::column_map::Layout;
 use super::rows::DatasetBuilder;
 use super::{ColumnMap, Dataset, Texts};
 use crate::error::{Error, Location, Result};
@@ -63,7 +64,8 @@ const MAX_TEXTS: usize = 1 << 29;
 /// # Lists
 /// A column of lists of items gives a row for each item. The columns of values and times then hold lists, too, of the
 /// same lengths, or one value for all items. Without a time column the time of a row is the place of the item among all
-/// those of its user, from 0 on. [`Dataset::n_skipped`] counts lists that are null or empty.
+/// those of its user in all files, from 0 on. A null in a list is a missing value; [`Dataset::n_skipped`] counts lists that
+/// are null or empty.
 ///
 /// # Folders
 /// Of a folder all files are read that lie below it and are called `*.parquet`, `*.parq` or `*.pq`, in the order of their
@@ -92,7 +94,6 @@ pub fn read_parquet(path: impl AsRef<Path>, columns: &ColumnMap) -> Result<Datas
         let file = ParquetFile::open(&part)?;
         let layout = layout(columns, file.schema(), &file.place())?;
         let rows = all.get_or_insert_with(|| DatasetBuilder::new(&layout));
-        check_lists(rows, &layout, file.schema(), &file.place())?;
         read_file(file, layout, rows)?;
     }
     match all {
@@ -105,19 +106,6 @@ fn read_file(file: ParquetFile, layout: Layout, rows: &mut DatasetBuilder) -> Re
     let (place, wanted, layout) = (file.place(), layout.wanted(), layout.project());
     let mut reader = RowReader::new(&layout, place);
     file.batches(wanted)?.try_for_each(|batch| reader.append(&batch?, rows))
-}
-
-/// Refuses a file of single items behind files of lists, and the reverse, where the place in a list is a time.
-fn check_lists(rows: &DatasetBuilder, layout: &Layout, schema: &Schema, place: &Location) -> Result<()> {
-    if rows.time_is_place() == layout.time_is_place {
-        return Ok(());
-    }
-    let expected = match rows.time_is_place() {
-        true => "lists of items, as in the first file",
-        false => "single items, as in the first file",
-    };
-    let found = layout.index(Role::Item).map(|at| schema.field(at).data_type().to_string());
-    Err(Error::input(place.clone().column(layout.column(Role::Item)), expected, found.unwrap_or_default()))
 }
 
 /// Reads interactions from Arrow record batches of one schema, as [`read_parquet`] reads a file.
@@ -149,11 +137,7 @@ pub fn read_record_batches(
 
 fn layout(columns: &ColumnMap, schema: &Schema, place: &Location) -> Result<Layout> {
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let mut layout = columns.resolve(Some(&names), names.len(), place)?;
-    let is_of_lists = |at: usize| elements(schema.field(at).data_type()).is_some();
-    layout.time_is_place =
-        layout.index(Role::Item).is_some_and(is_of_lists) && layout.index(Role::Timestamp).is_none();
-    Ok(layout)
+    columns.resolve(Some(&names), names.len(), place)
 }
 
 /// The keys of a column, as texts. It stands at `place`, below `n_before` rows.

@@ -105,6 +105,7 @@ impl<'a> RowReader<'a> {
         }
         let kept = self.kept(&all, places, n_rows)?;
         self.some.n_skipped += std::mem::take(&mut self.n_empty);
+        self.some.has_lists = places.is_some();
         for role in Role::ALL {
             let (Some(cells), Some(column)) = (&all[role as usize], &columns[role as usize]) else {
                 continue;
@@ -576,7 +577,7 @@ mod tests {
         let short = lists_of([Some(vec![1.0, 2.0]), None, None, Some(vec![3.0, 4.0])]);
         assert_eq!(
             read_with(&columns(), &[("i", items.clone()), ("r", short)]).unwrap_err().to_string(),
-            "input, line 4, column r: expected a list of 3, a value for each item, found a list of 2"
+            "input, line 4, column r: expected 3 values, one for each item, found 2"
         );
         let without = lists_of([None, None, None, Some(vec![3.0, 4.0, 5.0])]);
         let with = [("i", items), ("r", without)];

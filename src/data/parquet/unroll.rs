@@ -62,8 +62,8 @@ impl Unrolled {
             let Some(Unfolded::Each(lists)) = &self.others[role as usize] else { continue };
             let found = lists.part(row).len();
             if found != n && !lists.is_null(row) {
-                let expected = format!("a list of {n}, a {} for each item", role.name());
-                return Err((role, Mismatch::new(expected, format!("a list of {found}"))));
+                let expected = format!("{n} {}s, one for each item", role.name());
+                return Err((role, Mismatch::new(expected, found.to_string())));
             }
         }
         Ok(n)

@@ -1,5 +1,6 @@
 //! Readers of interactions from text.
 
+use std::fmt::Debug;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -121,7 +122,7 @@ fn json_readers() -> Vec<(JsonLinesReader, &'static [&'static str])> {
 }
 
 /// A reader of interactions.
-trait ReadRows {
+trait ReadRows: Debug {
     fn of_bytes(&self, bytes: &[u8]) -> Result<Dataset>;
     fn of_file(&self, file: &Path) -> Result<Dataset>;
 }
@@ -148,6 +149,12 @@ pub fn texts(seeds: &[&str]) -> Vec<Vec<u8>> {
 
 /// A reader of interactions from a stream, then with the same settings from a file.
 fn interactions<R: ReadRows + 'static>(folder: &Path, file: &str, all: Vec<(R, &[&str])>) -> Reader {
+    for (reader, seeds) in &all {
+        assert!(
+            seeds.iter().any(|seed| reader.of_bytes(seed.as_bytes()).is_ok()),
+            "no seed suits {reader:?}"
+        );
+    }
     let (readers, seeds): (Vec<_>, Vec<_>) =
         all.into_iter().map(|(reader, seeds)| (reader, texts(seeds))).unzip();
     Reader {

@@ -271,7 +271,7 @@ mod parquet {
         );
         assert_eq!(
             error("list", &["x1"]),
-            "vectors.parquet, column list: expected a column of texts or whole numbers, found List(Float32)"
+            "vectors.parquet, column list: expected a column of texts or whole numbers, found List(Float64, field: 'element')"
         );
         assert_eq!(
             error("item", &[]),

@@ -1,4 +1,4 @@
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,8 @@ use super::id_encoder::{IdEncoder, IdFit, Key};
 use super::schema::Ids;
 use super::{EncodedRows, FeatureSpace, UnseenShare};
 use crate::data::source::{self, Bytes, Origin};
+use crate::data::text::Lines;
 use crate::error::{Error, ErrorKind, Location, Result};
-
-/// No line may be longer, so that memory stays bounded.
-const MAX_LINE: usize = 1 << 20;
 
 /// No row may have more entries: each is a field.
 const MAX_ENTRIES: usize = 1024;
@@ -141,31 +139,20 @@ fn for_each_row(
     max_entries: usize,
     mut each: impl FnMut(f32, &[(u32, f32)]),
 ) -> Result<Location> {
-    let mut reader = BufReader::with_capacity(1 << 16, bytes);
+    let mut lines = Lines::new(bytes, 0, origin.clone());
     let (mut text, mut entries) = (Vec::new(), Vec::new());
-    for line in 1.. {
+    loop {
         text.clear();
-        let read = (&mut reader).take(MAX_LINE as u64).read_until(b'\n', &mut text);
-        read.map_err(|error| origin.read_error(error))?;
-        let place = origin.location().line(line);
-        match text.last() {
-            None => return Ok(place),
-            Some(last) if *last != b'\n' && text.len() == MAX_LINE => {
-                return Err(Error::input(
-                    place,
-                    format!("lines of at most {MAX_LINE} bytes"),
-                    "a longer one",
-                ));
-            }
-            Some(_) => {}
+        let more = lines.next(&mut text)?.is_some();
+        let place = origin.location().line(lines.n_lines() + u64::from(!more));
+        if !more {
+            return Ok(place);
         }
-        if let Some(label) =
-            parse_row(&text, max_entries, &mut entries).map_err(|problem| problem.at(place))?
-        {
+        let row = parse_row(&text, max_entries, &mut entries).map_err(|problem| problem.at(place))?;
+        if let Some(label) = row {
             each(label, &entries);
         }
     }
-    unreachable!("a text has less than 2^64 lines")
 }
 
 /// What is wrong with a line: the place in it, what belongs there, and what stands there.
@@ -302,8 +289,8 @@ mod tests {
         assert_eq!(error, "input, line 3: expected at least one row, found the end of the file");
         let long = format!("1{}", " 1:1".repeat(MAX_ENTRIES + 1));
         assert!(fit(&long).unwrap_err().to_string().contains("column 1026: expected at most 1024 entries"));
-        let error = fit(&"1".repeat(MAX_LINE + 1)).unwrap_err().to_string();
-        assert_eq!(error, "input, line 1: expected lines of at most 1048576 bytes, found a longer one");
+        let error = fit(&"1".repeat(4 << 20)).unwrap_err().to_string();
+        assert_eq!(error, "input, line 1: expected lines of at most 4194304 bytes, found a longer one");
         let error = fit(TRAIN).unwrap().read("no/such/file").unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Io { .. }));
     }

@@ -124,7 +124,7 @@ fn add(column: &mut TextColumn, value: &Token<'_>) -> Result<(), (&'static str, 
         Token::Bool(text) => column.push(text),
         Token::Text(text) => column.push(text),
         Token::Number(number) => column.push(&number_text(number)),
-        Token::Array(_) | Token::Object => {
+        Token::Array(_) | Token::Object | Token::Broken => {
             let expected = "a text, a number or a truth value (or a column declared `lists`)";
             return Err((expected, value.description()));
         }

@@ -170,6 +170,8 @@ pub(crate) enum Token<'l> {
     /// The elements as JSON.
     Array(Vec<&'l str>),
     Object,
+    /// A text with half of a surrogate pair, which no Unicode text has.
+    Broken,
 }
 
 impl<'l> Token<'l> {
@@ -182,13 +184,17 @@ impl<'l> Token<'l> {
         match json.as_bytes().first() {
             Some(b'"') => match memchr::memchr(b'\\', json.as_bytes()) {
                 None => Self::Text(json[1..json.len() - 1].into()),
-                Some(_) => Self::Text(serde_json::from_str::<String>(json).unwrap_or_default().into()),
+                Some(_) => {
+                    serde_json::from_str::<String>(json).map_or(Self::Broken, |text| Self::Text(text.into()))
+                }
             },
             Some(b't') => Self::Bool("true"),
             Some(b'f') => Self::Bool("false"),
             Some(b'[') => {
-                let values: Vec<&RawValue> = serde_json::from_str(json).unwrap_or_default();
-                Self::Array(values.into_iter().map(RawValue::get).collect())
+                let values = serde_json::from_str::<Vec<&RawValue>>(json);
+                values.map_or(Self::Broken, |values| {
+                    Self::Array(values.into_iter().map(RawValue::get).collect())
+                })
             }
             Some(b'{') => Self::Object,
             Some(b'n') | None => Self::Missing,
@@ -205,6 +211,7 @@ impl<'l> Token<'l> {
             Self::Number(number) => (*number).into(),
             Self::Array(_) => "an array".into(),
             Self::Object => "an object".into(),
+            Self::Broken => "a text with half of a surrogate pair".into(),
         }
     }
 }
@@ -271,6 +278,8 @@ mod tests {
             assert_eq!(Token::parse(json), Token::Number(json));
             assert_eq!(number_text(json), text, "{json}");
         }
+        assert_eq!(Token::parse(r#""\ud83d\ude00""#), Token::Text("😀".into()));
+        assert_eq!(Token::parse(r#""\ud83d""#), Token::Broken);
         assert_eq!(Token::parse("[1, \"a\", null]"), Token::Array(vec!["1", "\"a\"", "null"]));
     }
 }
